@@ -1,0 +1,1 @@
+"""Score a GGUF. Knows nothing of studies, budgets or SQL, and imports nothing from `optimizer`."""

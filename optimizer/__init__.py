@@ -1,0 +1,1 @@
+"""layerquant: proposes per-layer quantization types, builds candidates, keeps results and hands them over."""
