@@ -1,0 +1,214 @@
+"""An evaluator without llama.cpp, for tests of whatever proposes candidates: damage is known, additive and repeatable.
+
+A candidate's mean KLD is the sum of its shards' damage. Each chunk has its own difficulty, the same for all
+candidates, and each pair of candidate and chunk a little noise of its own, so that paired tests have work to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from math import exp, sqrt
+from pathlib import Path
+from statistics import NormalDist
+
+import gguf
+import numpy as np
+
+from evaluators.divergence import ChunkScore, Score
+from evaluators.errors import ModelLoadError, TextError
+from evaluators.evaluator import EngineInfo, Progress, TokenizedText
+from evaluators.reference import Reference
+from evaluators.settings import RuntimeSettings
+
+# Damage of one shard file, in nats.
+Damage = Callable[[Path], float]
+
+
+def damage_of_tensors(
+    table: Mapping[tuple[str, str], float] | None = None, *, weights: Mapping[str, float] | None = None
+) -> Damage:
+    """Damage by (tensor name, tensor type) of the GGUF tensors in a shard.
+
+    What `table` does not name costs the tensor's weight times 4^-(bits per weight); a weight that is not given is
+    drawn from the name, log-uniform between 0.02 and 0.5. Float types cost nothing.
+    """
+
+    def damage(path: Path) -> float:
+        total = 0.0
+        for name, tensor_type, bits in _tensors_of(path, _stamp(path)):
+            if table is not None and (name, tensor_type) in table:
+                total += table[name, tensor_type]
+            elif bits < 16:
+                weight = (weights or {}).get(name, 0.02 * 25.0 ** _uniform("weight", name))
+                total += weight * 4.0**-bits
+        return total
+
+    return damage
+
+
+def damage_of_names(table: Mapping[str, float]) -> Damage:
+    """Damage by file name, or by file name without its last suffix; other files cost nothing. No file need exist."""
+    return lambda path: table.get(path.name, table.get(path.stem, 0.0))
+
+
+def damage_of_sizes(weight: float = 1.0, scale: float = 65536.0) -> Damage:
+    """weight * exp(-bytes / scale) a shard: larger files, less damage."""
+    return lambda path: weight * exp(-path.stat().st_size / scale)
+
+
+class FakeEvaluator:
+    """Deterministic Evaluator. `scored` lists every score() call; `failures` maps a shard's name to an error to raise."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings | None = None,
+        *,
+        damage: Damage | None = None,
+        noise: float = 0.05,
+        text_tokens: int | None = None,
+        n_vocab: int = 512,
+        failures: Mapping[str, Exception] | None = None,
+    ) -> None:
+        self._settings = settings or RuntimeSettings()
+        self._damage = damage or damage_of_tensors()
+        self._noise = noise
+        self._text_tokens = text_tokens
+        self._n_vocab = n_vocab
+        self._failures = failures or {}
+        self.scored: list[tuple[tuple[Path, ...], tuple[int, ...]]] = []
+
+    @property
+    def settings(self) -> RuntimeSettings:
+        return self._settings
+
+    def engine(self) -> EngineInfo:
+        return EngineInfo("fake", "1", "none", ("CPU: fake",), hashlib.sha256(b"fake").hexdigest())
+
+    def tokenize(self, model_paths: Sequence[Path], text: Path) -> TokenizedText:
+        """One token for every two bytes of the text, or `text_tokens` in all."""
+        content = text.read_bytes()
+        count = self._text_tokens if self._text_tokens is not None else len(content) // 2
+        tokens = np.arange(count, dtype=np.int32) % self._n_vocab
+        return TokenizedText(tokens, hashlib.sha256(content).hexdigest(), self._n_vocab)
+
+    def build_reference(
+        self,
+        model_paths: Sequence[Path],
+        text: Path,
+        folder: Path,
+        *,
+        chunks: int | None,
+        identity: str,
+        progress: Progress | None = None,
+    ) -> Reference:
+        tokenized = self.tokenize(model_paths, text)
+        ctx_size = self._settings.ctx_size
+        wanted = min(tokenized.n_chunks(ctx_size), chunks or 10**9)
+        if wanted < 1:
+            raise TextError(f"{text} has {len(tokenized)} tokens, a chunk takes {ctx_size}")
+        reference = Reference.prepare(
+            folder,
+            identity=identity,
+            text_sha256=tokenized.sha256,
+            settings=self._settings,
+            engine={"identity": self.engine().identity},
+            n_vocab=self._n_vocab,
+            tokens=tokenized.tokens[: wanted * ctx_size],
+        )
+        for done in range(1, wanted + 1):
+            if progress is not None:
+                progress(done, wanted)
+        return reference
+
+    def score(
+        self,
+        candidate_paths: Sequence[Path],
+        reference: Path,
+        chunks: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        settings: RuntimeSettings | None = None,
+    ) -> Score:
+        for path in candidate_paths:
+            if path.name in self._failures:
+                raise self._failures[path.name]
+        kept = Reference.open(reference)
+        if any(not 0 <= chunk < kept.n_chunks for chunk in chunks):
+            raise TextError(f"the reference has {kept.n_chunks} chunks; {list(chunks)} were asked for")
+        self.scored.append((tuple(candidate_paths), tuple(chunks)))
+        total = sum(self._damage(path) for path in candidate_paths)
+        key = f"{total!r}"
+        rows: list[ChunkScore] = []
+        values: list[np.ndarray[tuple[int], np.dtype[np.float32]]] = []
+        for done, chunk in enumerate(sorted(chunks), start=1):
+            spread = 1.0 + self._noise * _normal("noise", kept.text_sha256, key, str(chunk))
+            difficulty = exp(0.3 * _normal("chunk", kept.text_sha256, str(chunk)) - 0.045)
+            row, tokens = _chunk_score(chunk, kept.scored_per_chunk, total * difficulty * max(spread, 0.1))
+            rows.append(row)
+            values.append(tokens)
+            if progress is not None:
+                progress(done, len(chunks))
+        return Score(tuple(rows), np.concatenate(values), None)
+
+    def release(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _chunk_score(
+    chunk: int, tokens: int, mean_kld: float
+) -> tuple[ChunkScore, np.ndarray[tuple[int], np.dtype[np.float32]]]:
+    """Token values with an exponential spread around the chunk's mean, and the sums that follow from them."""
+    quantiles = (np.arange(tokens) + 0.5) / tokens
+    shape = -np.log1p(-quantiles)
+    klds = mean_kld * shape / shape.mean()
+    reference_nll = 1.5 + 0.5 * _normal("nll", str(chunk)) * 0.2
+    nll = reference_nll + 0.5 * mean_kld
+    delta_p = -0.2 * sqrt(mean_kld)
+    score = ChunkScore(
+        chunk=chunk,
+        tokens=tokens,
+        kld_sum=float(klds.sum()),
+        kld_sum_squares=float((klds**2).sum()),
+        nll_sum=nll * tokens,
+        nll_sum_squares=2.0 * nll**2 * tokens,
+        reference_nll_sum=reference_nll * tokens,
+        reference_nll_sum_squares=2.0 * reference_nll**2 * tokens,
+        nll_cross_sum=(1.0 + 0.9) * nll * reference_nll * tokens,
+        delta_p_sum=delta_p * tokens,
+        delta_p_sum_squares=2.0 * delta_p**2 * tokens,
+        delta_p_sum_fourths=8.0 * delta_p**4 * tokens,
+        same_top=round(tokens * exp(-sqrt(mean_kld) / 2)),
+    )
+    return score, klds.astype(np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _tensors_of(path: Path, _stamp: tuple[int, int]) -> tuple[tuple[str, str, float], ...]:
+    """(name, type, bits per weight) of a GGUF file's tensors."""
+    found = []
+    for tensor in gguf.GGUFReader(path).tensors:
+        block_size, block_bytes = gguf.GGML_QUANT_SIZES[tensor.tensor_type]
+        found.append((tensor.name, tensor.tensor_type.name, 8.0 * block_bytes / block_size))
+    return tuple(found)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise ModelLoadError(f"{path} does not exist") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _uniform(*words: str) -> float:
+    digest = hashlib.sha256("\0".join(words).encode()).digest()
+    return (int.from_bytes(digest[:8], "big") + 0.5) / 2.0**64
+
+
+def _normal(*words: str) -> float:
+    return NormalDist().inv_cdf(_uniform(*words))
