@@ -1,0 +1,53 @@
+"""Brings a database to this version's schema, in one transaction, one process at a time."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from optimizer.errors import StorageError
+from optimizer.store.schema import SCHEMA_REVISIONS, VERSION_TABLE
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(reading: Engine, writing: Engine, location: str) -> None:
+    """Checks the schema's revision and runs the migrations that lack. Cheap when none does.
+
+    Raises StorageError when the database is newer than this version, or another program's.
+    """
+    with reading.begin() as connection:
+        if _revision(connection, location) == SCHEMA_REVISIONS[-1]:
+            return
+    with writing.begin() as connection:
+        # Another process may have migrated while this one waited for the lock.
+        if _revision(connection, location) != SCHEMA_REVISIONS[-1]:
+            _upgrade(connection)
+
+
+def _revision(connection: Connection, location: str) -> str | None:
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE not in tables:
+        if tables & {"studies", "trials", "experiments"}:
+            raise StorageError(
+                f"Database {location} belongs to another program (it has tables, but not layerquant's). "
+                "Name another file with --database."
+            )
+        return None
+    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    if revision is not None and revision not in SCHEMA_REVISIONS:
+        raise StorageError(
+            f"Database {location} was written by a newer layerquant (its schema is {revision}, this version knows up "
+            f"to {SCHEMA_REVISIONS[-1]}). Update layerquant, or name another file with --database."
+        )
+    return revision
+
+
+def _upgrade(connection: Connection) -> None:
+    # Imported here: Alembic takes a while, and all but the first start need none of it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

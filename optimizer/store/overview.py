@@ -1,0 +1,103 @@
+"""What is shown of a study: its status while it runs, and its trials as a table."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from optimizer.errors import StudyError
+from optimizer.store.columns import database_now
+from optimizer.store.database import Database
+from optimizer.store.leases import living_holder
+from optimizer.store.records import COUNTED_STATES, TRIAL_STATES, StudyState, StudyStatus, TrialRecord
+from optimizer.store.rows import columns, read
+from optimizer.store.schema import Study, Trial
+
+if TYPE_CHECKING:
+    import pandas
+
+_RECENT_TRIALS = 20
+
+
+class Overview(Database):
+    def status(self, study_id: int) -> StudyStatus:
+        """One consistent view. Raises StudyError when there is no such study."""
+        with self.reading() as session:
+            study = session.get(Study, study_id)
+            if study is None:
+                raise StudyError(f"Database {self.location} has no study {study_id}.")
+            now = session.scalar(select(database_now())) or 0.0
+            holder = living_holder(study, now)
+            state = "paused" if study.state == "running" and holder is None else study.state
+            counts = dict.fromkeys(TRIAL_STATES, 0) | _counts(session, study_id)
+            return StudyStatus(
+                study=study.name,
+                state=cast(StudyState, state),
+                holder=None if holder is None else str(holder),
+                phase=study.phase,
+                progress=study.progress,
+                trials=counts,
+                target_trials=study.target_trials,
+                best=_best(session, study_id),
+                eta_seconds=_eta_seconds(session, study, counts, now),
+                tokens_evaluated=study.tokens_evaluated,
+                stop_requested=study.stop_requested_at is not None,
+            )
+
+    def best_trial(self, study_id: int, *, budget_bytes: int | None = None) -> TrialRecord | None:
+        """The complete trial of the lowest mean KLD (the smaller, then the earlier one where equal)."""
+        with self.reading() as session:
+            return _best(session, study_id, budget_bytes)
+
+    def trials_frame(self, study_id: int) -> "pandas.DataFrame":
+        """One row a trial by number, one column a field of TrialRecord but `id`, `study_id` and `params`."""
+        import pandas  # half a second, and most commands show no table
+
+        shown = [each for each in columns(Trial, TrialRecord) if each.key not in ("id", "study_id", "params")]
+        with self.reading() as session:
+            rows = session.execute(select(*shown).where(Trial.study_id == study_id).order_by(Trial.number)).all()
+        return pandas.DataFrame.from_records([tuple(row) for row in rows], columns=[each.key for each in shown])
+
+
+def _counts(session: Session, study_id: int) -> dict[str, int]:
+    counted = select(Trial.state, func.count().label("trials")).where(Trial.study_id == study_id).group_by(Trial.state)
+    return {row.state: row.trials for row in session.execute(counted)}
+
+
+def _best(session: Session, study_id: int, budget_bytes: int | None = None) -> TrialRecord | None:
+    where: list[ColumnElement[bool]] = [Trial.study_id == study_id, Trial.state == "complete"]
+    if budget_bytes is not None:
+        where.append(Trial.size_bytes <= budget_bytes)
+    best = select(Trial.id).where(*where).order_by(Trial.mean_kld, Trial.size_bytes, Trial.number).limit(1)
+    found: list[TrialRecord] = read(session, Trial, TrialRecord, Trial.id == best.scalar_subquery())
+    return found[0] if found else None
+
+
+def _eta_seconds(session: Session, study: Study, counts: dict[str, int], now: float) -> float | None:
+    """Trials left x the mean time of the last ones, plus what the phase says of itself; never beyond the deadline."""
+    if study.state == "finished":
+        return 0.0
+    phase: Any = (study.progress or {}).get("eta_seconds")
+    eta: float | None = float(phase) if isinstance(phase, int | float) else None
+    if study.target_trials is not None:
+        left = max(0, study.target_trials - sum(counts[state] for state in COUNTED_STATES))
+        each = _seconds_per_trial(session, study.id)
+        if left and each is not None:
+            eta = (eta or 0.0) + left * each
+        elif left == 0:
+            eta = eta or 0.0
+    if study.deadline is not None:
+        until = max(0.0, study.deadline - now)
+        eta = until if eta is None else min(eta, until)
+    return eta
+
+
+def _seconds_per_trial(session: Session, study_id: int) -> float | None:
+    recent = (
+        select(Trial.duration_seconds)
+        .where(Trial.study_id == study_id, Trial.state.in_(COUNTED_STATES))
+        .order_by(Trial.finished_at.desc())
+        .limit(_RECENT_TRIALS)
+        .subquery()
+    )
+    return session.scalar(select(func.avg(recent.c.duration_seconds)))
