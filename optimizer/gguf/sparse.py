@@ -49,7 +49,8 @@ def _tensors(model: ModelFile) -> Sequence[NewTensor]:
 
 
 def _planning_pairs(model: ModelFile) -> Sequence[KeyValue]:
-    pairs = [pair for pair in model.output_pairs if not pair.key.startswith(_VOCABULARY)]
+    dropped = ("split.", "general.alignment", _VOCABULARY)
+    pairs = [pair for pair in model.metadata.pairs if not pair.key.startswith(dropped)]
     tokens, size_key = model.metadata.pair("tokenizer.ggml.tokens"), f"{model.architecture}.vocab_size"
     if tokens is not None and size_key not in model.metadata:
         pairs.append(uint32_pair(size_key, tokens.count))

@@ -1,0 +1,176 @@
+"""Asks llama.cpp which type each preset gives to each tensor, in a child process.
+
+`llama_model_quantize` with `dry_run` names every tensor's type in its log and reads no tensor data. llama.cpp ends its
+process where an assertion fails, so it is asked in a child: run as a module, this file is that child
+(`python -m optimizer.recipes.dry_run MODEL`), and prints one JSON object.
+"""
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from optimizer.errors import EngineError
+
+FTYPES: Mapping[str, int] = MappingProxyType(
+    {
+        "F32": 0,
+        "F16": 1,
+        "BF16": 32,
+        "Q8_0": 7,
+        "Q6_K": 18,
+        "Q5_K_M": 17,
+        "Q5_K_S": 16,
+        "Q5_1": 9,
+        "Q5_0": 8,
+        "Q4_K_M": 15,
+        "Q4_K_S": 14,
+        "Q4_1": 3,
+        "IQ4_NL": 25,
+        "Q4_0": 2,
+        "IQ4_XS": 30,
+        "MXFP4_MOE": 38,
+        "Q3_K_L": 13,
+        "Q3_K_M": 12,
+        "Q3_K_S": 11,
+        "IQ3_M": 27,
+        "IQ3_S": 26,
+        "IQ3_XS": 22,
+        "IQ3_XXS": 23,
+        "Q2_K": 10,
+        "Q2_K_S": 21,
+        "IQ2_M": 29,
+        "IQ2_S": 28,
+        "IQ2_XS": 20,
+        "IQ2_XXS": 19,
+        "IQ1_M": 31,
+        "IQ1_S": 24,
+        "TQ2_0": 37,
+        "TQ1_0": 36,
+    }
+)
+"""Preset -> number of `enum llama_ftype` (llama.h), from many bits to few."""
+
+TIMEOUT_SECONDS = 300
+_LOG_TAIL = 20
+_WITH_IMATRIX = "+imatrix"
+
+_TENSOR_LINE = re.compile(r"\[ *(\d+)/ *\d+\] .* type = *(\S+), size = .*?MiB(?: -> .*?MiB \((\S+)\))?$")
+_FALLBACK_LINE = re.compile(r"warning: (\S+) .*\(required for type +(\S+)\).*-> falling back to +(\S+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What one preset would do to a model; names as ggml spells them."""
+
+    source_types: tuple[str, ...]
+    """By tensor, in llama.cpp's order."""
+    target_types: tuple[str, ...]
+    fallbacks: Mapping[str, tuple[str, str]]
+    """Tensor -> (type wanted, type given), where a row is no whole number of the wanted type's blocks."""
+
+
+Request = tuple[str, bool]
+"""A preset, and whether to choose as if there were an importance matrix for every tensor."""
+
+
+def dry_run(model: Path, requests: Sequence[Request]) -> dict[Request, DryRun | str]:
+    """Runs llama-quantize's planning for each request over the model file at `model`, all in one child process.
+
+    Returns:
+        For each request its result, or the last lines of llama.cpp's log where it refused.
+
+    Raises:
+        EngineError: the child process died, or every preset was refused; with the end of llama.cpp's log.
+    """
+    words = [name + (_WITH_IMATRIX if imatrix else "") for name, imatrix in requests]
+    command = [sys.executable, "-m", "optimizer.recipes.dry_run", str(model), *words]
+    source_root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(part for part in (source_root, os.environ.get("PYTHONPATH", "")) if part)
+    environment = os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"{model}: llama.cpp did not plan it within {TIMEOUT_SECONDS} s. Try again when the machine is less busy."
+        ) from error
+    if done.returncode != 0:
+        tail = "\n".join(done.stderr.strip().splitlines()[-_LOG_TAIL:])
+        raise EngineError(
+            f"{model}: llama.cpp died while planning it (exit code {done.returncode}). Its last words:\n{tail}\n"
+            "The model's metadata may be damaged, or its architecture newer than this llama.cpp."
+        )
+    answers = json.loads(done.stdout)
+    results = {request: _read_result(answers[word]) for request, word in zip(requests, words, strict=True)}
+    refusals = [value for value in results.values() if isinstance(value, str)]
+    if refusals and len(refusals) == len(results):
+        raise EngineError(
+            f"{model}: llama.cpp cannot plan it with any preset. Its last words:\n{refusals[0]}\n"
+            "The architecture may be newer than this llama.cpp, or the metadata damaged."
+        )
+    return results
+
+
+def _read_result(value: Any) -> DryRun | str:
+    if isinstance(value, str):
+        return value
+    fallbacks = {name: (wanted, given) for name, wanted, given in value["fallbacks"]}
+    return DryRun(tuple(value["source"]), tuple(value["target"]), fallbacks)
+
+
+def parse_log(text: str) -> DryRun:
+    """Reads the log of one dry run; the tensors come in llama.cpp's order."""
+    source: list[str] = []
+    target: list[str] = []
+    fallbacks: dict[str, tuple[str, str]] = {}
+    for line in text.splitlines():
+        if match := _TENSOR_LINE.match(line):
+            source.append(match[2])
+            target.append(match[3] or match[2])
+        elif match := _FALLBACK_LINE.match(line):
+            fallbacks[match[1]] = (match[2], match[3])
+    return DryRun(tuple(source), tuple(target), fallbacks)
+
+
+def _main(arguments: Sequence[str]) -> int:
+    import llama_cpp  # takes half a second, and only the child needs it
+
+    model, *words = arguments
+    log: list[str] = []
+
+    def keep(level: int, text: bytes, user_data: int) -> None:
+        log.append(text.decode("utf-8", errors="replace"))
+
+    callback = llama_cpp.llama_log_callback(keep)
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.dry_run, parameters.nthread, parameters.allow_requantize = True, 1, True
+    any_imatrix = (llama_cpp.llama_model_imatrix_data * 2)()  # a dry run only asks whether there is one
+    any_imatrix[0].name, any_imatrix[0].size = b"any", 0
+    results: dict[str, object] = {}
+    for word in words:
+        log.clear()
+        parameters.ftype = FTYPES[word.removesuffix(_WITH_IMATRIX)]
+        parameters.imatrix = any_imatrix if word.endswith(_WITH_IMATRIX) else None
+        refused = llama_cpp.llama_model_quantize(model.encode(), b"", ctypes.byref(parameters))
+        text = "".join(log)
+        if refused:
+            results[word] = "\n".join(text.strip().splitlines()[-_LOG_TAIL:])
+            continue
+        run = parse_log(text)
+        fallbacks = [(name, wanted, given) for name, (wanted, given) in run.fallbacks.items()]
+        results[word] = {"source": run.source_types, "target": run.target_types, "fallbacks": fallbacks}
+    json.dump(results, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main(sys.argv[1:]))
