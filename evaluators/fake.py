@@ -59,7 +59,7 @@ def damage_of_sizes(weight: float = 1.0, scale: float = 65536.0) -> Damage:
 
 
 class FakeEvaluator:
-    """Deterministic Evaluator. `scored` lists every score() call; `failures` maps a shard's name to an error to raise."""
+    """Deterministic. `scored` lists every score() call; `failures` maps a shard's file name to an error to raise."""
 
     def __init__(
         self,

@@ -164,7 +164,8 @@ class Reference:
         path = self.chunk_path(chunk)
         rows, vocab = self.scored_per_chunk, self.n_vocab
         try:
-            content = np.memmap(path, dtype=np.uint8, mode="r")
+            # Copy-on-write rather than read-only: kernels would be compiled twice for two kinds of array.
+            content = np.memmap(path, dtype=np.uint8, mode="c").view(np.ndarray)
         except FileNotFoundError as error:
             raise EvaluationInputError(
                 f"chunk {chunk} is not in the reference {self.folder}; build it first"
