@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 
 class UvError(Exception):
@@ -49,7 +50,7 @@ def wheel_pattern(system: str, machine: str) -> str:
     raise UvError(f"No set-up for {system}; layerquant runs on Linux and macOS (on Windows: in WSL).")
 
 
-def locked_wheel(lock: dict, system: str, machine: str) -> tuple[str, str, str]:
+def locked_wheel(lock: dict[str, Any], system: str, machine: str) -> tuple[str, str, str]:
     """(version, URL, SHA-256 in hex) of the uv wheel that the lock pins for this machine."""
     pattern = wheel_pattern(system, machine)
     for package in lock["package"]:
@@ -64,7 +65,9 @@ def locked_wheel(lock: dict, system: str, machine: str) -> tuple[str, str, str]:
 def unpack_program(wheel: bytes, digest: str, target: Path) -> None:
     """Check the wheel against its digest and write its `uv` program to `target`, whole or not at all."""
     if hashlib.sha256(wheel).hexdigest() != digest:
-        raise UvError("The downloaded uv is not the one in uv.lock (SHA-256 differs). Try again; nothing was installed.")
+        raise UvError(
+            "The downloaded uv is not the one in uv.lock (SHA-256 differs). Try again; nothing was installed."
+        )
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
         program = archive.read(member)

@@ -135,7 +135,7 @@ def set_up() -> None:
     except UvError as error:
         raise SetupError(str(error)) from error
     variables, options = compile_settings(cmake_arguments, os.environ)
-    say("making .venv from uv.lock; the first time compiles llama.cpp, which takes 5 to 15 minutes on 2 cores")
+    say("making .venv from uv.lock; the first time compiles llama.cpp, which takes 3 to 10 minutes on 2 cores")
     begun = time.monotonic()
     command = [str(uv), "sync", "--frozen", "--no-progress", "--python", sys.executable, *options]
     if subprocess.call(command, cwd=ROOT, env=variables) != 0:
