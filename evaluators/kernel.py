@@ -39,6 +39,19 @@ def _kernel(function: _Function) -> _Function:
     return cast(_Function, compiled)
 
 
+def _exact_inner(function: _Function) -> _Function:
+    """Operations in the order written; a multiplication and an addition may still become one, which only helps."""
+    return cast(_Function, numba.njit(cache=True, fastmath={"contract"}, error_model="numpy", nogil=True)(function))
+
+
+def _strict_inner(function: _Function) -> _Function:
+    """Every operation rounded as written, also where it is inlined into a kernel that may reorder its own.
+
+    A function without any flag would inherit its caller's; the sign of zero is a flag that changes nothing here.
+    """
+    return cast(_Function, numba.njit(cache=True, fastmath={"nsz"}, error_model="numpy", nogil=True)(function))
+
+
 def _strict_kernel(function: _Function) -> _Function:
     """Every operation rounded as written."""
     compiled = numba.njit(cache=True, error_model="numpy", nogil=True, parallel=True)(function)
@@ -46,7 +59,6 @@ def _strict_kernel(function: _Function) -> _Function:
 
 
 _LOWEST = np.float32(-65504.0)  # the largest finite float16; masked tokens (-inf) become this
-_LOG2_E = np.float32(1.44269504088896341)
 
 
 @_inner
@@ -59,20 +71,23 @@ def _bits_of(value: np.float32) -> np.int32:
     return np.float32(value).view(np.int32)
 
 
-@_inner
+@_exact_inner
 def _exp(x: np.float32) -> np.float32:
-    """e^x for x <= 0, as 2^n * 2^r with |r| <= 0.5; polynomial from Cephes' exp2f. NaN stays NaN."""
-    z = x * _LOG2_E
-    z = np.float32(-126.0) if z < np.float32(-126.0) else z
-    n = np.int32(z - np.float32(0.5))
-    r = z - np.float32(n)
-    p = np.float32(1.535336188319500e-4)
-    p = p * r + np.float32(1.339887440266574e-3)
-    p = p * r + np.float32(9.618437357674640e-3)
-    p = p * r + np.float32(5.550332471162809e-2)
-    p = p * r + np.float32(2.402264791363012e-1)
-    p = p * r + np.float32(6.931472028550421e-1)
-    p = p * r + np.float32(1.0)
+    """e^x for x <= 0 to about one unit in the last place: 2^n * e^r with |r| <= ln(2)/2, as Cephes' expf.
+
+    ln(2) is subtracted in two parts, the first of which times n is exact; reordering would undo that. NaN stays NaN.
+    """
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x
+    n = np.int32(x * np.float32(1.44269504088896341) - np.float32(0.5))
+    r = x - np.float32(n) * np.float32(0.693359375)
+    r = r + np.float32(n) * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * (r * r) + r + np.float32(1.0)
     return p * _float_of(np.int32((n + np.int32(127)) << np.int32(23)))
 
 
@@ -179,13 +194,23 @@ def divergence_rows(logits: Floats, log_weights: Codes, targets: Ints, kld: Doub
         top[row] = _first_equal(values, largest)
 
 
+@_strict_inner
+def _base_file_log_p(scale: np.float32, code: np.uint16, lowest: np.float32) -> np.float32:
+    return np.float32(np.float32(scale * np.float32(code)) + lowest)
+
+
+@_strict_inner
+def _base_file_term(weight: np.float32, log_p: np.float32, value: np.float32, log_total: np.float32) -> np.float32:
+    return np.float32(weight * np.float32(np.float32(log_p - value) + log_total))
+
+
 @_inner
 def _base_file_row(values: Floats, codes: Codes, scale: np.float32, lowest: np.float32, log_total: np.float32) -> float:
     """llama-perplexity's sum: log p = scale * code + lowest, tokens at or below -16 nats left out."""
     total = 0.0
     for i in range(values.size):
-        log_p = scale * np.float32(codes[i]) + lowest
-        term = _exp(log_p) * (log_p - values[i] + log_total)
+        log_p = _base_file_log_p(scale, codes[i], lowest)
+        term = _base_file_term(_exp(log_p), log_p, values[i], log_total)
         total += np.float64(term) if log_p > np.float32(-16.0) else 0.0
     return total
 

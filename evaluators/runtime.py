@@ -39,9 +39,16 @@ _NO_VOCABULARY = 0
 log = EngineLog()
 
 
+_DEBUG, _CONTINUED = 1, 5  # ggml_log_level
+_hidden = False
+
+
 @low.llama_log_callback  # type: ignore[untyped-decorator]
-def _capture(_level: int, text: bytes, _user_data: Any) -> None:
-    log.add(text.decode("utf-8", "replace"))
+def _capture(level: int, text: bytes, _user_data: Any) -> None:
+    global _hidden
+    _hidden = level == _DEBUG or (level == _CONTINUED and _hidden)
+    if not _hidden:
+        log.add(text.decode("utf-8", "replace"))
 
 
 class ScoredLogits(NamedTuple):
@@ -54,7 +61,7 @@ class ScoredLogits(NamedTuple):
 
 @lru_cache(maxsize=1)
 def start_backend() -> None:
-    """Once a process: take over the log, start the backends, allow the open files that a candidate of many shards needs."""
+    """Once a process: take over the log, start the backends, allow the open files that many shards need."""
     low.llama_log_set(_capture, ctypes.c_void_p(0))
     low.llama_backend_init()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
