@@ -18,7 +18,7 @@ def read_layer_types(argument: str) -> LayerTypes:
 
     Raises RecipeError where it is none of them.
     """
-    if argument.lstrip().startswith("[") or "LAYER_TYPES" in argument and "=" in argument:
+    if argument.lstrip().startswith("[") or ("LAYER_TYPES" in argument and "=" in argument):
         return parse(argument)
     path = Path(argument)
     if path.suffix in (".yaml", ".yml"):

@@ -1,5 +1,6 @@
 """Brings a database to this version's schema, in one transaction, one process at a time."""
 
+import threading
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -8,6 +9,8 @@ from optimizer.errors import StorageError
 from optimizer.store.schema import SCHEMA_REVISIONS, VERSION_TABLE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+ALEMBIC_LOCK = threading.Lock()
+"""Held around whatever runs Alembic in this process, MLflow and Optuna included: its `op` is one per process."""
 
 
 def migrate(reading: Engine, writing: Engine, location: str) -> None:
@@ -50,4 +53,5 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with ALEMBIC_LOCK:
+        command.upgrade(config, "head")

@@ -76,6 +76,9 @@ class EvaluationRecord:
     duration_seconds: float
     created_at: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chunks", tuple(self.chunks))  # JSON knows lists only
+
 
 @dataclass(frozen=True, slots=True)
 class SensitivityRecord:

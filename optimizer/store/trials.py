@@ -1,5 +1,6 @@
 """Trials: numbered in order, ended exactly once, continued after a kill under their own number."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import func, select, update
@@ -74,8 +75,8 @@ class Trials(Catalogue):
 
         Raises StudyError when the lease was lost or the trial has ended before; then nothing is changed.
         """
-        if outcome.state == "complete" and outcome.mean_kld is None:
-            raise ValueError("A complete trial has a mean KLD.")
+        if outcome.state == "complete" and (outcome.mean_kld is None or not math.isfinite(outcome.mean_kld)):
+            raise ValueError("A complete trial has a finite mean KLD; one without is a failed trial.")
         with self.writing() as session:
             study = require_lease(session, lease)
             now = session.scalar(select(database_now())) or 0.0
@@ -112,9 +113,9 @@ class Trials(Catalogue):
                 for trial in read(session, Trial, TrialRecord, *taken, order=Trial.number)
             ]
 
-    def trials(self, study_id: int, states: Sequence[TrialState] = ()) -> list[TrialRecord]:
-        """By number; of all states when none is named."""
-        where = [Trial.study_id == study_id]
+    def trials(self, study_id: int, states: Sequence[TrialState] = (), *, first: int = 0) -> list[TrialRecord]:
+        """From number `first` on, by number; of all states when none is named."""
+        where = [Trial.study_id == study_id, Trial.number >= first]
         if states:
             where.append(Trial.state.in_(states))
         with self.reading() as session:
@@ -127,8 +128,25 @@ class Trials(Catalogue):
             raise StudyError(f"The study has no trial {number}. `layerquant trials` lists those it has.")
         return found[0]
 
+    def trial_by_id(self, trial_id: int) -> TrialRecord:
+        with self.reading() as session:
+            found = read(session, Trial, TrialRecord, Trial.id == trial_id)
+        if not found:
+            raise StudyError(f"Database {self.location} has no trial with id {trial_id}.")
+        return found[0]
+
     def count_trials(self, study_id: int, states: Sequence[TrialState] = COUNTED_STATES) -> int:
         """By default what `--trials N` counts: complete and pruned."""
         with self.reading() as session:
             counted = select(func.count()).where(Trial.study_id == study_id, Trial.state.in_(states))
             return session.scalar(counted) or 0
+
+    def count_settled_trials(self, study_id: int) -> int:
+        """How many trials come before the first that still runs: the ones that nothing will change any more."""
+        with self.reading() as session:
+            running = select(func.min(Trial.number)).where(Trial.study_id == study_id, Trial.state == "running")
+            first = session.scalar(running)
+            where = [Trial.study_id == study_id]
+            if first is not None:
+                where.append(Trial.number < first)
+            return session.scalar(select(func.count()).where(*where)) or 0

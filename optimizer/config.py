@@ -1,0 +1,182 @@
+"""One tree of settings for a search: read from YAML, changed by flags and `--set key=value`, kept with the study."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from optimizer.errors import ConfigError
+
+BUNDLED = Path(__file__).resolve().parent.parent
+"""Where `configs/`, `prompts/` and `demo/` lie: the checkout's root, or site-packages when installed."""
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EvaluationSettings(Settings):
+    """How candidates are scored. "Full text" means `chunks` chunks of `ctx_size` tokens."""
+
+    ctx_size: int = Field(512, ge=8, description="tokens a chunk (-c)")
+    chunks: int = Field(64, ge=1, description="chunks of search text")
+    report_chunks: int | None = Field(None, ge=1, description="chunks of report text; by default as many as `chunks`")
+    probe_chunks: int | None = Field(None, ge=1, description="chunks a probe; by default half of `chunks`")
+    first_rung: float = Field(0.25, gt=0, le=1, description="share of the chunks every trial sees before the race")
+    batch_size: int = Field(2048, ge=1, description="-b")
+    ubatch_size: int = Field(512, ge=1, description="-ub")
+    threads: int | None = Field(None, ge=1, description="-t; by default the physical cores")
+    n_gpu_layers: int = Field(0, description="-ngl; negative means all")
+    flash_attn: Literal["auto", "on", "off"] = Field("auto", description="-fa")
+    cache_type_k: str = Field("f16", description="-ctk")
+    cache_type_v: str = Field("f16", description="-ctv")
+    repack: bool = Field(True, description="false is --no-repack")
+    rope_scaling: str | None = None
+    rope_freq_base: float | None = None
+    rope_freq_scale: float | None = None
+    yarn_orig_ctx: int | None = None
+    yarn_ext_factor: float | None = None
+    yarn_attn_factor: float | None = None
+    yarn_beta_fast: float | None = None
+    yarn_beta_slow: float | None = None
+
+
+class QuantizationSettings(Settings):
+    threads: int | None = Field(None, ge=1, description="threads that quantize; by default one a core")
+    bank_gib: float | None = Field(None, gt=0, description="cap of the shard bank; least recently used shards go")
+    allow_requantize: bool = False
+
+
+class BaselineSettings(Settings):
+    presets: bool = Field(True, description="every stock preset that fits")
+    variants: bool = Field(True, description="presets with Q8_0 embeddings and output that fit")
+    uniform: bool = Field(True, description="the best uniform fill")
+    hybrids: bool = Field(True, description="the profiles of configs/hybrids stretched to this depth")
+
+
+class TrackingSettings(Settings):
+    mlflow: str = Field("default", description="tracking URI; `default` is SQLite beside the studies; `none` is off")
+    optuna: bool = Field(True, description="keep Optuna's own tables, for optuna-dashboard")
+
+
+class SearchConfig(Settings):
+    """Everything that makes two runs the same search."""
+
+    model: str
+    study: str | None = Field(None, description="by default made from the model's name and the budget")
+    budget: str = "IQ4_XS"
+    units: Literal["layers", "groups", "tensors"] = "layers"
+    types: tuple[str, ...] | None = Field(None, description="layer types (layers) or tensor types (groups, tensors)")
+    pins: dict[str, str] = Field(default_factory=dict, description="regular expression over tensor names -> tensor type")
+    search_text: str | None = None
+    report_text: str | None = None
+    prompts: str | None = None
+    imatrix: str | None = None
+    sampler: str = "layerquant"
+    trials: int = Field(100, ge=1, description="complete and pruned trials, baselines included, for each budget")
+    hours: float | None = Field(None, gt=0)
+    seed: int = 0
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    quantization: QuantizationSettings = Field(default_factory=QuantizationSettings)
+    baselines: BaselineSettings = Field(default_factory=BaselineSettings)
+    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _split_types(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _budget_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) else value
+
+    @classmethod
+    def load(cls, path: Path | None, changes: dict[str, Any]) -> Self:
+        """A YAML file (or none) with `changes` over it; their keys may be dotted (`evaluation.chunks`)."""
+        tree = read_yaml(path) if path else {}
+        for key, value in changes.items():
+            _put(tree, key, value)
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(f"{path or 'settings'}: {_explain(error)}") from None
+
+    def differences(self, other: "SearchConfig") -> list[str]:
+        """Settings that differ and that a continued study must keep: `key: this -> other`.
+
+        How long to search may change, and so may where and how fast it runs.
+        """
+        free = {"trials", "hours", "tracking.mlflow", "tracking.optuna", "quantization.threads", "quantization.bank_gib"}
+        mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        return [
+            f"{key}: {mine.get(key)!r} -> {theirs.get(key)!r}"
+            for key in sorted({*mine, *theirs} - free)
+            if mine.get(key) != theirs.get(key)
+        ]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no readable YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold settings as `key: value` lines; see configs/ for examples")
+    return tree
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`evaluation.chunks=32` -> ("evaluation.chunks", 32); the value is read as YAML."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r} must have the form key=value, for example --set evaluation.chunks=32")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is no readable YAML: {error}") from None
+
+
+def find_file(name: str, *, beside: Path | None = None) -> Path:
+    """A file named by a user: from the working folder, beside the settings file, or among the bundled files."""
+    wanted = Path(name).expanduser()
+    for folder in (Path.cwd(), *([beside.parent] if beside else []), BUNDLED):
+        if (folder / wanted).exists():
+            return folder / wanted
+    raise ConfigError(f"{name}: no such file; give a path from this folder ({Path.cwd()}) or an absolute one")
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        branch = tree.setdefault(parent, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"setting {key!r}: {parent!r} is a single value and has no parts")
+        tree = branch
+    tree[last] = value
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and key != "pins":
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"unknown setting {key!r}")
+        elif problem["type"] == "missing":
+            problems.append(f"setting {key!r} is missing")
+        else:
+            problems.append(f"setting {key!r} = {problem['input']!r}: {problem['msg'].lower()}")
+    return "; ".join(problems)

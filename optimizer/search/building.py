@@ -1,0 +1,31 @@
+"""Candidates for the recipe that is scored now, and a start on the one that comes next."""
+
+from concurrent.futures import Future
+
+from optimizer.quantization.candidate import Candidate
+from optimizer.quantization.worker import QuantizationWorker
+from optimizer.recipes.recipe import Recipe
+
+NOW, NEXT = 0, 1
+
+
+class CandidateBuilder:
+    """Lets the quantization worker fill the bank ahead of the evaluator."""
+
+    def __init__(self, worker: QuantizationWorker) -> None:
+        self._worker = worker
+        self._ahead: dict[str, Future[Candidate]] = {}
+
+    def prefetch(self, recipe: Recipe) -> None:
+        """Make the recipe's shards in the background, behind whatever is needed now."""
+        if recipe.key not in self._ahead:
+            self._ahead[recipe.key] = self._worker.submit(recipe, NEXT)
+
+    def build(self, recipe: Recipe) -> Candidate:
+        """The recipe's candidate; waits for shards that are missing."""
+        future = self._ahead.pop(recipe.key, None)
+        if future is None:
+            future = self._worker.submit(recipe, NOW)
+        else:
+            self._worker.prioritize(future, NOW)
+        return future.result()

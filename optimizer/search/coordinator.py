@@ -1,0 +1,267 @@
+"""One search from plan to report: the only writer of its study, and the only Optuna client.
+
+SQL is the truth. Every phase asks what is known already, so a search that was killed anywhere goes on where it was:
+evaluations are found in the store, interrupted trials start again under their own number, and proposals depend on the
+seed, the trial's number and the trials before it alone.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import TrialState
+
+from evaluators.errors import EvaluationError
+from optimizer.errors import EngineError, StudyError
+from optimizer.progress import Reporter
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.baselines import Baseline
+from optimizer.search.budget import Budget
+from optimizer.search.measuring import Measurement, Measurer
+from optimizer.search.planning import Plan
+from optimizer.search.prior import Prior
+from optimizer.search.racing import compare, full_text_estimate, rungs
+from optimizer.search.sampler import (
+    BASELINE_ATTRIBUTE,
+    ORIGIN_ATTRIBUTE,
+    PREDICTED_ATTRIBUTE,
+    STANDARD_ERROR_ATTRIBUTE,
+    SearchSampler,
+    distributions,
+    frozen_trial,
+)
+from optimizer.search.trial_lines import trial_line
+from optimizer.store import Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
+
+TRIAL_FINISHED = "trial.finished"
+MAX_FAILURES = 3
+"""Trials that may fail one after another before the search gives up: the fault is then not the recipe's."""
+
+
+class StopRequested(Exception):
+    """Somebody asked the search to stop; everything measured so far is kept."""
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """What all phases share. `should_stop` is asked between evaluations."""
+
+    store: Store
+    study: StudyRecord
+    lease: Lease
+    plan: Plan
+    reporter: Reporter
+    deadline: float | None
+    """time.monotonic() at which proposing ends."""
+    interrupted: list[bool] = field(default_factory=lambda: [False])
+
+    def check_stop(self) -> None:
+        if self.interrupted[0] or self.store.stop_requested(self.study.id):
+            raise StopRequested
+
+    @property
+    def out_of_time(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+class TrialLoop:
+    """The trials of one budget: baselines first, then proposals, each raced against the incumbent."""
+
+    def __init__(
+        self,
+        context: SearchContext,
+        measurer: Measurer,
+        budget: Budget,
+        prior: Prior,
+        prefetch: Callable[[Recipe], None],
+        notify: Callable[[], None],
+    ) -> None:
+        """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new."""
+        self._context = context
+        self._prefetch = prefetch
+        self._notify = notify
+        self._measurer = measurer
+        self._budget = budget
+        self._space = context.plan.space
+        self._incumbent: Measurement | None = None
+        self._failures = 0
+        self._study = optuna.create_study(
+            sampler=SearchSampler(
+                self._space,
+                budget_bytes=budget.n_bytes,
+                prior=prior.damage,
+                type_classes=prior.type_classes,
+                kind=context.plan.config.sampler,
+                seed=context.plan.config.seed,
+            )
+        )
+
+    def run(self) -> None:
+        """Until `trials` complete and pruned ones are there, or time is out."""
+        context = self._context
+        target = context.plan.config.trials
+        baselines = context.plan.baselines[self._budget]
+        context.reporter.phase(f"search at {self._budget.text}", target)
+        interrupted = [i for i in context.store.reconcile(context.lease) if i.trial.budget_bytes == self._budget.n_bytes]
+        done = self._replay(exclude={i.trial.number for i in interrupted})
+        for each in interrupted:
+            ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
+            self._study.add_trial(self._as_optuna(ended))
+            done.append(each.trial.name or "")
+        waiting = [baseline for baseline in baselines if baseline.name not in done][: max(0, target - len(done))]
+        for index, baseline in enumerate(waiting):
+            if index + 1 < len(waiting):
+                self._prefetch(waiting[index + 1].recipe)
+            self._run_baseline(baseline)
+            done.append(baseline.name)
+            context.reporter.advance(len(done))
+        while len(done) < target and not context.out_of_time:
+            self._run_proposal()
+            done.append("")
+            context.reporter.advance(len(done))
+
+    def _replay(self, exclude: set[int]) -> list[str]:
+        """Show Optuna and the race every finished trial of this budget; returns their names ("" for proposals)."""
+        trials = [
+            trial
+            for trial in self._context.store.trials(self._context.study.id)
+            if trial.budget_bytes == self._budget.n_bytes and trial.number not in exclude
+        ]
+        names = []
+        for trial in trials:
+            self._study.add_trial(self._as_optuna(trial))
+            if trial.state == "complete":
+                self._crown(self._measure_again(trial))
+            if trial.state in ("complete", "pruned"):
+                names.append(trial.name or "")
+        return names
+
+    def _measure_again(self, trial: TrialRecord) -> Measurement:
+        record = self._context.store.recipe(trial.recipe_id)
+        return self._measurer.measure(Recipe(record.tensor_types), self._measurer.text.n_chunks)
+
+    def _run_baseline(self, baseline: Baseline) -> None:
+        choice = self._space.choice_of_recipe(baseline.recipe)
+        params = self._space.params(choice)
+        self._study.enqueue_trial(params, user_attrs={BASELINE_ATTRIBUTE: baseline.name})
+        asked = self._study.ask(distributions(self._space))
+        trial = self._start(baseline.recipe, params, baseline.origin, baseline.n_bytes, name=baseline.name)
+        self._tell(asked, self._run_trial(trial, baseline.recipe))
+
+    def _run_proposal(self) -> None:
+        asked = self._study.ask(distributions(self._space))
+        choice = self._space.choice_of_params(asked.params)
+        recipe = self._space.recipe(choice)
+        attributes = asked.user_attrs
+        trial = self._start(
+            recipe,
+            asked.params,
+            attributes.get(ORIGIN_ATTRIBUTE, "proposal"),
+            self._space.file_bytes(choice),
+            predicted=attributes.get(PREDICTED_ATTRIBUTE),
+        )
+        self._tell(asked, self._run_trial(trial, recipe))
+
+    def _start(
+        self,
+        recipe: Recipe,
+        params: Mapping[str, str],
+        origin: str,
+        n_bytes: int,
+        *,
+        name: str | None = None,
+        predicted: float | None = None,
+    ) -> TrialRecord:
+        if n_bytes > self._budget.n_bytes:
+            raise StudyError(f"a proposal of {n_bytes:,} bytes exceeds the budget of {self._budget.n_bytes:,}; please report this")
+        return self._context.store.start_trial(
+            self._context.lease,
+            origin=origin,
+            recipe_id=self._measurer.record(recipe).id,
+            size_bytes=n_bytes,
+            params=params,
+            budget_bytes=self._budget.n_bytes,
+            name=name,
+            layer_types=self._context.plan.layer_types_text(recipe),
+            predicted_kld=predicted,
+        )
+
+    def _run_trial(self, trial: TrialRecord, recipe: Recipe) -> TrialRecord:
+        self._context.check_stop()
+        try:
+            outcome, measurement = self._race(trial, recipe)
+        except EvaluationError as error:
+            outcome, measurement = TrialOutcome("failed", error=str(error)), None
+        events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
+        ended = self._context.store.finish_trial(self._context.lease, trial.id, outcome, events=events)
+        self._notify()
+        crowned = measurement is not None and outcome.state == "complete" and self._crown(measurement)
+        self._failures = self._failures + 1 if ended.state == "failed" else 0
+        if self._failures >= MAX_FAILURES:
+            raise EngineError(f"{MAX_FAILURES} trials failed one after another, the last with: {ended.error}")
+        self._context.reporter.line(trial_line(ended, self._budget, crowned=crowned))
+        return ended
+
+    def _race(self, trial: TrialRecord, recipe: Recipe) -> tuple[TrialOutcome, Measurement]:
+        """Score rung after rung; out as soon as the paired test says so."""
+        label = trial.name or trial.origin
+        spent = 0
+        stages = rungs(self._measurer.text.n_chunks, self._context.plan.config.evaluation.first_rung)
+        for n_chunks in stages:
+            measurement = self._measurer.measure(recipe, n_chunks, label)
+            spent += measurement.new_tokens
+            if n_chunks == stages[-1] or self._incumbent is None:
+                continue
+            difference = compare(measurement.by_chunk, self._incumbent.by_chunk)
+            if difference.is_behind:
+                estimate = full_text_estimate(measurement.by_chunk, self._incumbent.by_chunk)
+                metrics = {"full_text_estimate": estimate}
+                return self._outcome("pruned", measurement, spent, metrics), measurement
+        return self._outcome("complete", measurement, spent, None), measurement
+
+    def _outcome(
+        self, state: str, measurement: Measurement, spent: int, metrics: Mapping[str, float] | None
+    ) -> TrialOutcome:
+        score = measurement.score
+        return TrialOutcome(
+            "pruned" if state == "pruned" else "complete",
+            mean_kld=score.mean_kld,
+            mean_kld_standard_error=score.mean_kld_standard_error,
+            perplexity=score.perplexity,
+            chunks_scored=len(score.chunks),
+            tokens_spent=spent,
+            metrics=metrics,
+        )
+
+    def _crown(self, measurement: Measurement) -> bool:
+        """Make a complete trial the incumbent when its full-text KLD is the lowest so far."""
+        if self._incumbent is not None and measurement.score.mean_kld >= self._incumbent.score.mean_kld:
+            return False
+        self._incumbent = measurement
+        return True
+
+    def _tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:
+        """Give Optuna the trial's end, as it would be replayed from the store."""
+        state, value, attributes = _optuna_view(ended)
+        for key, attribute in attributes.items():
+            asked.set_user_attr(key, attribute)
+        if state is TrialState.PRUNED and value is not None:
+            asked.report(value, step=ended.chunks_scored)
+        self._study.tell(asked, value if state is TrialState.COMPLETE else None, state=state)
+
+    def _as_optuna(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
+        state, value, attributes = _optuna_view(trial)
+        return frozen_trial(self._space, trial.params, state=state, value=value, attributes=attributes)
+
+
+def _optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str, object]]:
+    """State, value and attributes of our trial in Optuna's words; a pruned one has its full-text estimate as value."""
+    attributes: dict[str, object] = {STANDARD_ERROR_ATTRIBUTE: trial.mean_kld_standard_error or 0.0}
+    if trial.name is not None:
+        attributes[BASELINE_ATTRIBUTE] = trial.name
+    if trial.state == "complete":
+        return TrialState.COMPLETE, trial.mean_kld, attributes
+    if trial.state == "pruned":
+        return TrialState.PRUNED, (trial.metrics or {}).get("full_text_estimate", trial.mean_kld), attributes
+    return TrialState.FAIL, None, attributes

@@ -1,0 +1,123 @@
+"""Measure the sensitivities of a plan, or take up what was measured before."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from evaluators.errors import EvaluationError
+from optimizer.gguf.tensor_types import tensor_type as type_of
+from optimizer.progress import Reporter
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.measuring import Measurer
+from optimizer.search.planning import Plan
+from optimizer.search.probes import Probe, ProbeResult, Sensitivities, choose_probe_type, fit, plan_probes
+from optimizer.store import SensitivityRecord, Store
+
+SOURCE_MEMORY_SHARE = 0.5
+"""A source larger than this share of memory is no base for probes: every probe would be streamed from disk."""
+
+
+@dataclass(frozen=True)
+class ProbeBase:
+    """What the rest of the model is kept at while one part is lowered."""
+
+    name: str
+    recipe: Recipe
+    is_source: bool
+
+
+@dataclass(frozen=True)
+class Probing:
+    """The probes of a plan in the order in which they run."""
+
+    base: ProbeBase
+    probe_type: str
+    probes: tuple[Probe, ...]
+
+
+def plan_probing(plan: Plan) -> Probing:
+    """From the source where it fits into memory, else around the largest uniform type within the first budget."""
+    probe_type = choose_probe_type(plan.tensor_types)
+    base = _source_base(plan)
+    if plan.model.size_bytes > SOURCE_MEMORY_SHARE * psutil.virtual_memory().total:
+        base = _budget_base(plan, probe_type) or base
+    probes = plan_probes(plan.parameters, base.recipe, plan.tensor_types, plan.resolve, probe_type)
+    return Probing(base, probe_type, probes)
+
+
+def run_probes(
+    plan: Plan,
+    probing: Probing,
+    measurer: Measurer,
+    store: Store,
+    n_chunks: int,
+    reporter: Reporter,
+    before_each: Callable[[], None],
+    prefetch: Callable[[Recipe], None],
+    imported: dict[tuple[str, str], float] | None = None,
+) -> Sensitivities:
+    """Every probe measured on `n_chunks` chunks, kept as sensitivities, and fitted. A failed probe is protected.
+
+    imported: (unit, probe type) -> KLD taken from a file in place of a measurement.
+    """
+    reporter.phase("probes", len(probing.probes))
+    base_kld = 0.0
+    if not probing.base.is_source:
+        base_kld = measurer.measure(probing.base.recipe, n_chunks, "probe base").score.mean_kld
+    results: list[ProbeResult] = []
+    for index, probe in enumerate(probing.probes):
+        before_each()
+        if index + 1 < len(probing.probes):
+            prefetch(probing.probes[index + 1].recipe)
+        known = (imported or {}).get((probe.subject, probe.tensor_type))
+        results.append(ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter))
+        reporter.advance(index + 1, probe.name)
+    store.add_sensitivities(_records(measurer, results, probing, store))
+    return fit(results, base_kld, plan.parameters, probing.probe_type)
+
+
+def _measure(probe: Probe, measurer: Measurer, n_chunks: int, reporter: Reporter) -> ProbeResult:
+    try:
+        score = measurer.measure(probe.recipe, n_chunks, probe.name).score
+    except EvaluationError as error:
+        reporter.line(f"[yellow]probe {probe.name} failed and its part is protected: {error}[/yellow]")
+        return ProbeResult(probe, None, None)
+    return ProbeResult(probe, score.mean_kld, score.mean_kld_standard_error)
+
+
+def _records(
+    measurer: Measurer, results: Sequence[ProbeResult], probing: Probing, store: Store
+) -> list[SensitivityRecord]:
+    model_id = measurer.model_id
+    return [
+        SensitivityRecord(
+            model_id=model_id,
+            text_id=measurer.text.text_id,
+            settings_key=measurer.text.settings_key,
+            unit=result.probe.subject,
+            probe_type=result.probe.tensor_type,
+            base=probing.base.name,
+            kld=result.kld,
+            standard_error=result.standard_error,
+            source="measured" if result.standard_error is not None else "imported",
+        )
+        for result in results
+        if result.kld is not None
+    ]
+
+
+def _source_base(plan: Plan) -> ProbeBase:
+    return ProbeBase("source", Recipe({name: plan.model.by_name[name].tensor_type for name in plan.parameters}), True)
+
+
+def _budget_base(plan: Plan, probe_type: str) -> ProbeBase | None:
+    """The largest uniform type that fits the first budget and lies above the probe type."""
+    budget = plan.budgets[0].n_bytes
+    for name in reversed(plan.tensor_types):
+        if type_of(name).bits_per_weight <= type_of(probe_type).bits_per_weight:
+            return None
+        recipe = Recipe({tensor: plan.resolve(tensor, name) for tensor in plan.parameters})
+        if plan.sizes.file_size(recipe, plain=False) <= budget:
+            return ProbeBase(name, recipe, False)
+    return None

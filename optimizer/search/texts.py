@@ -1,0 +1,81 @@
+"""The two texts of a search: one to choose by, one to report on. They must not be the same."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluators.evaluator import Evaluator, Progress
+from optimizer.config import BUNDLED, find_file
+from optimizer.errors import ConfigError
+from optimizer.gguf.model_file import ModelFile
+from optimizer.search.measuring import MeasuredText
+from optimizer.store import Store
+
+BUNDLED_TEXTS = {"search": BUNDLED / "demo/texts/search.txt", "report": BUNDLED / "demo/texts/report.txt"}
+
+
+@dataclass(frozen=True)
+class TextChoice:
+    """`bundled`: no text was given and layerquant's own is used."""
+
+    path: Path
+    sha256: str
+    bundled: bool
+
+
+def choose_text(name: str | None, role: str, *, beside: Path | None = None) -> TextChoice:
+    """The user's file, or the bundled text of that role ("search" or "report")."""
+    path = BUNDLED_TEXTS[role] if name is None else find_file(name, beside=beside)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{role} text {path} cannot be read: {error.strerror}; give a text file with --{role}-text") from None
+    return TextChoice(path, digest, name is None)
+
+
+def check_distinct(search: TextChoice, report: TextChoice) -> None:
+    if search.sha256 == report.sha256:
+        raise ConfigError(
+            f"search text and report text are the same ({search.path}); a winner must be reported on text that it was "
+            "not chosen on: give another file with --report-text"
+        )
+
+
+def prepare_text(
+    store: Store,
+    evaluator: Evaluator,
+    model: ModelFile,
+    choice: TextChoice,
+    chunks: int,
+    references: Path,
+    progress: Progress | None = None,
+) -> MeasuredText:
+    """Compute what is missing of the model's reference logits on the first `chunks` chunks of a text.
+
+    The folder's name follows from model, text, settings and engine, so references are shared by all studies and never
+    mixed. Raises TextError when the text is too short for one chunk; a text shorter than `chunks` gives fewer.
+    """
+    settings = {
+        "runtime": evaluator.settings.as_dict(),
+        "engine": evaluator.engine().identity,
+        "reference": model.fingerprint,
+    }
+    settings_key = store.add_settings(settings)
+    name = hashlib.sha256(json.dumps([settings_key, choice.sha256]).encode()).hexdigest()[:16]
+    available = evaluator.tokenize(model.paths, choice.path).n_chunks(evaluator.settings.ctx_size)
+    wanted = min(chunks, available) or chunks  # a text without one whole chunk is the evaluator's to refuse
+    reference = evaluator.build_reference(
+        model.paths, choice.path, references / name, chunks=wanted, identity=model.fingerprint, progress=progress
+    )
+    record = store.add_text(sha256=choice.sha256, path=str(choice.path), n_bytes=choice.path.stat().st_size)
+    return MeasuredText(
+        text_id=record.id,
+        sha256=choice.sha256,
+        path=choice.path,
+        reference=reference.folder,
+        settings_key=settings_key,
+        n_chunks=wanted,
+        tokens_per_chunk=evaluator.settings.ctx_size,
+    )
