@@ -75,6 +75,8 @@ class ShardBank:
                 f"{root}: no folder for shards can be made there: {error.strerror}; choose another"
             ) from error
         remove_abandoned(root)
+        with guard(root):
+            leased(root)  # forgets those of dead processes
         self.quantizer = RowQuantizer(threads, working_memory // _MAKERS)
         self._makers = ThreadPoolExecutor(max(_MAKERS, self.quantizer.threads), thread_name_prefix="shard")
         self._making = threading.BoundedSemaphore(_MAKERS)
@@ -107,14 +109,15 @@ class ShardBank:
 
     def ensure(self, request: ShardRequest, lease: Lease | None = None, stop: Callable[[], bool] | None = None) -> Path:
         """Make a shard unless it is there and whole; with a lease, it stays for as long as the lease lives."""
-        while True:
-            if self._usable(request):
-                self._reused += 1
-            else:
-                self._make(request, stop)
-            if lease is None or request.path in lease.add([request.path]):
-                self._evict_over_cap(request)
-                return request.path
+        if lease is None:
+            with Lease(self.root) as own:
+                return self.ensure(request, own, stop)
+        lease.add([request.path])
+        if self._usable(request):
+            self._reused += 1
+        else:
+            self._make(request, stop)
+        return request.path
 
     def ensure_all(
         self,
@@ -173,7 +176,7 @@ class ShardBank:
             growth = min(growth, max(0, self.cap_bytes - used) + _MAKERS * max(sizes))
         require_space(self.root, growth, f"{len(sizes)} shards")
 
-    def evict(self, limit: int, keep: frozenset[Path] = frozenset()) -> int:
+    def evict(self, limit: int) -> int:
         """Remove shards, least recently used first, until at most `limit` bytes are left; what a lease names stays.
 
         Returns:
@@ -183,8 +186,7 @@ class ShardBank:
         with guard(self.root):
             entries = sorted(self._scan(), key=lambda entry: entry[2])
             total = sum(size for _, size, _ in entries)
-            if total > limit:
-                keep = keep | leased(self.root)
+            keep = leased(self.root) if total > limit else set()
             for path, size, _ in entries:
                 if total - freed <= limit:
                     break
@@ -249,19 +251,20 @@ class ShardBank:
                 write_shard(file, request.pairs, request.tensors, chunks)
         self._checked[request.path] = _identity(os.stat(request.path))
         self._made += 1
+        self._evict_over_cap(request.n_bytes)
 
     def _quantize(self, request: ShardRequest, stop: Callable[[], bool] | None) -> Iterator[tuple[int, Chunk]]:
         for slab in self.quantizer.slabs(request.jobs, stop):
             yield slab.job, slab.data.data
 
-    def _evict_over_cap(self, request: ShardRequest) -> None:
+    def _evict_over_cap(self, added: int) -> None:
         if self.cap_bytes is None:
             return
         self._since_scan += 1
         if self._bytes_estimate is not None:
-            self._bytes_estimate += request.n_bytes
+            self._bytes_estimate += added
         if self._bytes_estimate is None or self._bytes_estimate > self.cap_bytes or self._since_scan > _SCAN_EVERY:
-            self.evict(self.cap_bytes, frozenset({request.path}))
+            self.evict(self.cap_bytes)
 
     def _scan(self) -> Iterator[tuple[Path, int, int]]:
         """(path, bytes, last use in ns) of every shard."""

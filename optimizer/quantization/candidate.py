@@ -13,6 +13,7 @@ from optimizer.gguf.splits import split_path
 from optimizer.quantization.bank import Progress, ShardBank
 from optimizer.quantization.file_type import file_type_of
 from optimizer.quantization.imatrix import Imatrix
+from optimizer.quantization.jobs import check_recipe
 from optimizer.quantization.leases import Lease
 from optimizer.quantization.open_files import raise_open_file_limit
 from optimizer.quantization.requests import ShardRequest, candidate_requests
@@ -60,6 +61,7 @@ def plan_candidate(
         file_type: llama.cpp's ftype number for `general.file_type`; by default that of the type most weights have.
         max_files: open files that a process may have; by default what `raise_open_file_limit` reaches.
     """
+    check_recipe(recipe.tensor_types, quantizable, model)
     number = file_type_of(model, recipe.tensor_types) if file_type is None else file_type
     limit = raise_open_file_limit(len(quantizable) + 1) if max_files is None else max_files
     return candidate_requests(

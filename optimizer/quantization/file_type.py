@@ -32,8 +32,9 @@ def file_type_of(
         if types == tensor_types:
             return llama.file_type_number(name)
     elements: Counter[str] = Counter()
-    for name, tensor_type in tensor_types.items():
-        elements[tensor_type] += model.by_name[name].n_elements
+    for tensor in model.tensors:
+        if len(tensor.shape) > 1:
+            elements[tensor_types.get(tensor.name, tensor.tensor_type)] += tensor.n_elements
     if not elements:
         return llama.file_type_number("F32")
     base = elements.most_common(1)[0][0]

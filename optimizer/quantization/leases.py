@@ -33,14 +33,13 @@ class Lease:
         self._finalizer = weakref.finalize(self, _end, descriptor, path)
 
     def add(self, shards: Sequence[Path]) -> set[Path]:
-        """Put shards under this lease; gives those that are there, which from now on stay."""
+        """Put shards under this lease, made already or not; gives those that are there. From now on they stay."""
         with guard(self._root):
-            there = {shard for shard in shards if shard.exists()}
-            names = [shard.relative_to(self._root).as_posix() for shard in there]
+            names = [shard.relative_to(self._root).as_posix() for shard in shards]
             new = [name for name in names if name not in self._names]
             os.write(self._descriptor, "".join(f"{name}\n" for name in new).encode())
             self._names.update(new)
-        return there
+            return {shard for shard in shards if shard.exists()}
 
     def release(self) -> None:
         self._finalizer()

@@ -13,7 +13,7 @@ from optimizer.gguf.metadata import KeyValue, string_pair
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.write import NewTensor, file_bytes
 from optimizer.quantization.imatrix import Imatrix
-from optimizer.quantization.jobs import check_recipe, tensor_job
+from optimizer.quantization.jobs import tensor_job
 from optimizer.quantization.rows import TensorJob
 from optimizer.quantization.shard import CHECKSUM_KEY, meta_pairs, shard_pairs
 
@@ -79,7 +79,6 @@ def candidate_requests(
     """All files of a candidate in split order: the meta shard, then one shard a tensor, or mixes where `max_files` is
     too small.
     """
-    check_recipe(tensor_types, quantizable, model)
     shards = tuple(
         shard_request(
             root, model, model.by_name[name], tensor_types[name], number + 1, imatrix, allow_requantize=allow_requantize

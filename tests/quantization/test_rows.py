@@ -25,7 +25,7 @@ def quantized(model: ModelFile, tensor_type: str, imatrix: Imatrix | None, names
     quantizer = RowQuantizer(2)
     try:
         jobs = [tensor_job(model.by_name[name], tensor_type, imatrix, allow_requantize=True) for name in names]
-        made = {name: b"" for name in names}
+        made = dict.fromkeys(names, b"")
         for slab in quantizer.slabs(jobs):
             made[names[slab.job]] += slab.data.tobytes()
     finally:
