@@ -1,0 +1,63 @@
+"""A study's report as one HTML file that needs no network: Plotly and all data are inside."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from optimizer.export import number_text
+from optimizer.export.layer_map import LayerMap, layer_map
+from optimizer.export.report_figure import damage_over_bytes, type_map
+from optimizer.export.report_view import REFERENCE, WINNER, Front, Report, ReportRow
+
+
+def report_page(report: Report, recipes: Sequence[Mapping[str, str]] = ()) -> str:
+    """The page's text.
+
+    Args:
+        recipes: the winners' tensor types, one for each of the report's budgets; without them the maps are left out.
+    """
+    maps: list[LayerMap | None] = [layer_map(types) for types in recipes] or [None] * len(report.fronts)
+    figures = {"damage": damage_over_bytes(report.fronts)}
+    sections = []
+    for number, (front, layers) in enumerate(zip(report.fronts, maps, strict=True)):
+        if layers is not None and layers.roles:
+            figures[f"map-{number}"] = type_map(layers)
+        sections.append({"number": number, "front": front, "rows": _rows(report, front), "map": layers})
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(report=report, sections=sections, figures=_script_json(figures), plotly=get_plotlyjs())
+    )
+
+
+def _rows(report: Report, front: Front) -> list[ReportRow]:
+    rows = [*front.baselines, front.best, *([report.reference] if report.reference else [])]
+    return sorted(rows, key=lambda row: (row.size_bytes, row.mean_kld))
+
+
+def _script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("optimizer.export"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"WINNER": WINNER, "REFERENCE": REFERENCE}
+    environment.filters |= {
+        "size": number_text.size_text,
+        "percent": number_text.percent_text,
+        "bits": number_text.bits_text,
+    }
+    environment.globals |= {"kld": number_text.kld_text, "perplexity": number_text.perplexity_text}
+    return environment

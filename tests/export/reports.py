@@ -1,0 +1,75 @@
+"""A study's report as `report --json` shows it, made up."""
+
+from typing import Any
+
+
+def row(name: str, kind: str, size_bytes: int, kld: float, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "size_bytes": size_bytes,
+        "bits_per_weight": 8 * size_bytes / 8_000_000,
+        "mean_kld": kld,
+        "mean_kld_standard_error": kld / 20,
+        "perplexity": 5.0 + kld,
+        "perplexity_standard_error": 0.02,
+        "top1_agreement": 0.97,
+        **more,
+    }
+
+
+def front(budget_bytes: int = 4_500_000, **more: Any) -> dict[str, Any]:
+    best = row("", "", budget_bytes - 100, 0.008)
+    del best["name"], best["kind"]
+    return {
+        "budget": "IQ4_XS",
+        "budget_bytes": budget_bytes,
+        "best": {
+            **best,
+            "trial": 17,
+            "layer_types": '[\n["DEF","MIX_1","preset=Q4_K_M","attn_v=Q6_K"],\n[0,"MIX_1"],\n[1,"Q4_K_S"]\n]',
+            "flags": "--token-embedding-type Q6_K",
+        },
+        "baselines": [
+            row("Q3_K_M", "preset", 4_000_000, 0.05),
+            row("IQ4_XS", "preset", budget_bytes, 0.012),
+            row("Q4_K_S", "preset", budget_bytes + 200_000, 0.011),
+            row("QwQ hybrid | stretched", "hybrid", 4_400_000, 0.02),
+        ],
+        "interpolated_preset_kld": 0.0121,
+        "interpolated_allowed_preset_kld": None,
+        "extrapolated": False,
+        "verdict": "the winner loses 0.67 x the KLD of IQ4_XS, the best stock preset that fits",
+        **more,
+    }
+
+
+def report(**more: Any) -> dict[str, Any]:
+    return {
+        "study": "demo",
+        "model": {
+            "name": "Demo <b>&</b> `model`",
+            "path": "/home/someone/models/demo-F16.gguf",
+            "architecture": "qwen3",
+            "n_layer": 2,
+            "parameters": 8_000_000,
+            "size_bytes": 16_000_000,
+        },
+        "report_text": {"path": "/home/someone/texts/report.txt", "sha256": "00", "chunks": 32},
+        "engine": {"name": "llama.cpp", "version": "0.3.36"},
+        "reference_perplexity": 5.0,
+        "noise_floor_kld": 3.2e-7,
+        **front(),
+        "fronts": None,
+        **more,
+    }
+
+
+RECIPE = {
+    "token_embd.weight": "Q6_K",
+    "blk.0.attn_v.weight": "Q6_K",
+    "blk.1.attn_v.weight": "Q4_K",
+    "blk.0.ffn_down.weight": "Q4_K",
+    "blk.1.ffn_down.weight": "Q4_K",
+    "blk.1.ssm_out.weight": "Q8_0",
+}
