@@ -4,6 +4,7 @@ Thirty dry runs over a 771-tensor model take about a second, nearly all of it in
 shapes, hyperparameters and llama.cpp's version only, so it is kept in the cache folder under a hash of those.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -194,11 +195,10 @@ def _write_cache(path: Path, answers: Answers) -> None:
         for (name, imatrix), value in answers.items()
     ]
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    try:
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs a second at the next start, no more
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(stored), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError:
-        return  # a cache that cannot be written costs a second at the next start, no more
-    finally:
-        beside.unlink(missing_ok=True)
+        try:
+            beside.write_text(json.dumps(stored), encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)

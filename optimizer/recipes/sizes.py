@@ -9,7 +9,7 @@ from functools import cached_property
 
 from optimizer.gguf import ModelFile, tensor_bytes
 from optimizer.gguf.metadata import KeyValue
-from optimizer.gguf.provenance import placeholder_pair
+from optimizer.gguf.provenance import KEY, placeholder_pair
 from optimizer.gguf.write import header_size, padded
 from optimizer.recipes.recipe import Recipe
 
@@ -27,9 +27,10 @@ class SizeTable:
 
     def header_bytes(self, *, plain: bool) -> int:
         """Bytes of everything before the first tensor's data."""
-        extra: tuple[KeyValue, ...] = () if plain else (placeholder_pair(len(self.quantizable)),)
-        dimensions = [(tensor.name, len(tensor.shape)) for tensor in self.model.tensors]
-        return header_size((*self.model.output_pairs, *extra), dimensions)
+        pairs: tuple[KeyValue, ...] = self.model.output_pairs
+        if not plain:  # a source made by this program carries a block already, and it is replaced
+            pairs = (*(pair for pair in pairs if pair.key != KEY), placeholder_pair(len(self.quantizable)))
+        return header_size(pairs, [(tensor.name, len(tensor.shape)) for tensor in self.model.tensors])
 
     @cached_property
     def unquantized_bytes(self) -> int:

@@ -55,9 +55,9 @@ def test_a_version_2_file_reads_the_same(model: Path, tmp_path: Path) -> None:
 
 def test_a_vocabulary_of_152000_tokens_is_walked_fast(tmp_path: Path) -> None:
     path = header_only(tmp_path, "qwq-32b")
-    start = time.perf_counter()
+    start = time.process_time()
     model = ModelFile.open(path, planning=True)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert len(model.tensors) == 771
     pair = model.metadata.pair("tokenizer.ggml.tokens")
     assert pair is not None
