@@ -54,12 +54,12 @@ class BackgroundMirror(ABC):
 
     def catch_up(self, seconds: float) -> int:
         """Waits until nothing is pending, at most so long; returns how much still is. Tries at once in any case."""
-        self.start()
         deadline = time.monotonic() + seconds
         with self._changed:
             self._failures = 0
             self._urgent = True
             self._changed.notify_all()
+        self.start()
         while (left := self.pending()) and (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(0.1, remaining))
         return left
@@ -74,6 +74,8 @@ class BackgroundMirror(ABC):
 
     def _run(self) -> None:
         while not self._stopped:
+            with self._changed:
+                self._notified = self._urgent = False  # before the look: what comes during it is looked at next
             try:
                 while not self._stopped and self._work():
                     pass
@@ -84,7 +86,6 @@ class BackgroundMirror(ABC):
                 self._failed(error)
             with self._changed:
                 self._changed.wait_for(self._is_due, timeout=self._wait_seconds())
-                self._notified = self._urgent = False
         try:
             self._end()
         except Exception as error:
@@ -103,5 +104,6 @@ class BackgroundMirror(ABC):
         message = f"{type(error).__name__}: {error}"
         if message != self.last_error:
             _LOG.warning("%s: %s (the search goes on; this is tried again later)", self._name, message)
-        self.last_error = message
-        self._failures += 1
+        with self._changed:
+            self.last_error = message
+            self._failures += 1

@@ -6,6 +6,7 @@ and more), and made anew when it is not what the store says.
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -71,6 +72,7 @@ class OptunaMirror(BackgroundMirror):
         from optuna.storages import RDBStorage
 
         if self._storage is None:
+            logging.getLogger("optuna.storages").setLevel(logging.WARNING)  # it announces every study it makes
             with ALEMBIC_LOCK:
                 self._storage = RDBStorage(self.storage_url, engine_kwargs=_engine_settings(self.storage_url))
         trials = self._store.trials(self._study.id)[: self._store.count_settled_trials(self._study.id)]
