@@ -12,6 +12,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 ALEMBIC_LOCK = threading.Lock()
 """Held around whatever runs Alembic in this process, MLflow and Optuna included: its `op` is one per process."""
 
+_POSTGRESQL_LOCK = 7_221_945_001
+"""Any number that no other program takes for a lock."""
+
 
 def migrate(reading: Engine, writing: Engine, location: str) -> None:
     """Checks the schema's revision and runs the migrations that lack. Cheap when none does.
@@ -22,6 +25,8 @@ def migrate(reading: Engine, writing: Engine, location: str) -> None:
         if _revision(connection, location) == SCHEMA_REVISIONS[-1]:
             return
     with writing.begin() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite's transaction holds the one write lock from its beginning
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})"))
         # Another process may have migrated while this one waited for the lock.
         if _revision(connection, location) != SCHEMA_REVISIONS[-1]:
             _upgrade(connection)

@@ -50,11 +50,12 @@ def insert_missing(
         statement = statement.on_conflict_do_update(index_elements=list(unique), set_=changed)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(unique))
-    return changed_rows(session, statement) > 0
+    # PostgreSQL's driver does not count the rows of such an insert.
+    return session.execute(statement.returning(getattr(table, unique[0]))).first() is not None
 
 
 def changed_rows(session: Session, statement: Executable) -> int:
-    """Runs an INSERT or UPDATE and counts the rows that it wrote."""
+    """Runs an UPDATE and counts the rows that it wrote."""
     return cast("CursorResult[Any]", session.execute(statement)).rowcount
 
 
