@@ -94,7 +94,7 @@ def dry_run(model: Path, requests: Sequence[Request]) -> dict[Request, DryRun | 
     command = [sys.executable, "-m", "optimizer.recipes.dry_run", str(model), *words]
     source_root = str(Path(__file__).resolve().parents[2])
     search_path = os.pathsep.join(part for part in (source_root, os.environ.get("PYTHONPATH", "")) if part)
-    environment = os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1"}
+    environment = os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -107,7 +107,7 @@ def dry_run(model: Path, requests: Sequence[Request]) -> dict[Request, DryRun | 
             f"{model}: llama.cpp died while planning it (exit code {done.returncode}). Its last words:\n{tail}\n"
             "The model's metadata may be damaged, or its architecture newer than this llama.cpp."
         )
-    answers = json.loads(done.stdout)
+    answers = json.loads(done.stdout.rstrip().splitlines()[-1])  # a library may have printed something before
     results = {request: _read_result(answers[word]) for request, word in zip(requests, words, strict=True)}
     refusals = [value for value in results.values() if isinstance(value, str)]
     if refusals and len(refusals) == len(results):
@@ -160,7 +160,7 @@ def _main(arguments: Sequence[str]) -> int:
         log.clear()
         parameters.ftype = FTYPES[word.removesuffix(_WITH_IMATRIX)]
         parameters.imatrix = any_imatrix if word.endswith(_WITH_IMATRIX) else None
-        refused = llama_cpp.llama_model_quantize(model.encode(), b"", ctypes.byref(parameters))
+        refused = llama_cpp.llama_model_quantize(os.fsencode(model), b"", ctypes.byref(parameters))
         text = "".join(log)
         if refused:
             results[word] = "\n".join(text.strip().splitlines()[-_LOG_TAIL:])

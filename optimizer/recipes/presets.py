@@ -25,8 +25,8 @@ from optimizer.recipes.dry_run import FTYPES, DryRun, Request, dry_run
 from optimizer.recipes.imatrix_rules import requires_imatrix
 from optimizer.recipes.recipe import Fallbacks, Recipe
 
-ALIASES: Mapping[str, str] = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
-"""Names that llama-quantize takes for others."""
+ALIASES: Mapping[str, str] = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE"}
+"""Other names of presets: llama-quantize's, and what rows on model cards call MXFP4_MOE."""
 
 IMATRIX_SENSITIVE = ("Q4_0", "Q5_0", "IQ4_XS", "IQ4_NL", "IQ3_XXS")
 """Presets that choose other types when there is an importance matrix; a test asks llama.cpp whether these are all."""

@@ -138,6 +138,7 @@ def test_what_is_quantizable(
 
 def test_names_and_aliases(dense_presets: PresetTable) -> None:
     assert dense_presets["q4_k"].name == "Q4_K_M"
+    assert dense_presets["mxfp4"].name == "MXFP4_MOE"
     assert dense_presets.find("Q9_K") is None
     with pytest.raises(RecipeError, match="'Q9_K' is no preset"):
         _ = dense_presets["Q9_K"]
