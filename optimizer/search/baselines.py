@@ -14,7 +14,7 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.proposals import decode
 from optimizer.search.space import SearchSpace
 
-PRESET, VARIANT, UNIFORM, HYBRID = "preset", "variant", "uniform", "hybrid"
+PRESET, UNIFORM, HYBRID = "preset", "uniform", "hybrid"
 NOT_COMPARED = frozenset({"F16", "BF16", "F32", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "MXFP4_MOE", "NVFP4"})
 """Presets that are no rivals: float files, and formats for models trained in them."""
 

@@ -26,7 +26,6 @@ from optimizer.search.baselines import (
     HYBRID,
     PRESET,
     UNIFORM,
-    VARIANT,
     Baseline,
     nearest_first,
     rival_presets,
@@ -204,7 +203,7 @@ def _baselines(
             found.append(Baseline(name, PRESET, recipe, sizes.file_size(recipe, plain=True)))
     if wanted.variants:
         for name, resolved in file_presets(model, presets).items():
-            found.append(Baseline(name, VARIANT, resolved.recipe, sizes.file_size(resolved.recipe, plain=True)))
+            found.append(Baseline(f"{name} (file)", HYBRID, resolved.recipe, sizes.file_size(resolved.recipe, plain=True)))
     if wanted.uniform:
         recipe = uniform_fill(space, quantizable_parameters(model, presets), budget.n_bytes)
         found.append(Baseline("uniform", UNIFORM, recipe, sizes.file_size(recipe, plain=False)))

@@ -6,7 +6,7 @@ earlier run has done of it.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from optimizer.search.measuring import MeasuredText, Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
-from optimizer.search.probing import plan_probing, run_probes
+from optimizer.search.probing import Probing, plan_probing, run_probes
 from optimizer.search.report import budget_report, measurements_needed, winner
 from optimizer.search.texts import TextChoice, check_distinct, choose_text, prepare_text
 from optimizer.search.trial_lines import HEADER
@@ -96,15 +96,7 @@ def run_search(
 
 def open_study(store: Store, plan: Plan, name: str, texts: tuple[TextChoice, TextChoice]) -> StudyRecord:
     """The study of this name, made now or found; refused when a setting differs from what it was started with."""
-    model = plan.model
-    record = store.add_model(
-        fingerprint=model.fingerprint,
-        name=model.name,
-        path=str(model.paths[0].resolve()),
-        architecture=model.architecture,
-        n_layer=model.n_layer,
-        size_bytes=model.size_bytes,
-    )
+    record = add_model(store, plan)
     kept = {**plan.config.model_dump(mode="json"), "texts": [choice.sha256 for choice in texts]}
     study = store.find_study(name)
     if study is None:
@@ -112,7 +104,7 @@ def open_study(store: Store, plan: Plan, name: str, texts: tuple[TextChoice, Tex
     before = SearchConfig.model_validate({key: value for key, value in study.config.items() if key != "texts"})
     changed = [each for each in before.differences(plan.config) if not each.startswith(("model:", "study:"))]
     if study.model_id != record.id:
-        changed.append(f"model: the study searches {store.model(study.model_id).path}, not {model.paths[0]}")
+        changed.append(f"model: the study searches {store.model(study.model_id).path}, not {plan.model.paths[0]}")
     if study.config.get("texts") != kept["texts"]:
         changed.append("texts: the files' contents are not those the study was started with")
     if changed:
@@ -121,6 +113,18 @@ def open_study(store: Store, plan: Plan, name: str, texts: tuple[TextChoice, Tex
             "Continue it with the old ones, or start another study with --study NAME"
         )
     return study
+
+
+def add_model(store: Store, plan: Plan) -> ModelRecord:
+    model = plan.model
+    return store.add_model(
+        fingerprint=model.fingerprint,
+        name=model.name,
+        path=str(model.paths[0].resolve()),
+        architecture=model.architecture,
+        n_layer=model.n_layer,
+        size_bytes=model.size_bytes,
+    )
 
 
 def take_lease(store: Store, study: StudyRecord, reporter: Reporter) -> Lease:
@@ -318,6 +322,64 @@ def _report(
     store.update_study(
         context.lease, state="finished", phase="finished", report=report, events=[NewEvent("study.finished", {})]
     )
+
+
+def probe_only(
+    plan: Plan, workplace: Workplace, reporter: Reporter, given: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Measure a plan's sensitivities without a study; `given` rows are kept as imported and not measured again.
+
+    Returns one row a probe: unit, tensor_type, kld, standard_error, base, source.
+    """
+    choice = choose_text(plan.config.search_text, "search")
+    if choice.bundled:
+        reporter.line(f"[yellow]using the bundled {choice.path.name}; text like your readers' own is better[/yellow]")
+    with workplace.open_store() as store:
+        model = add_model(store, plan)
+        evaluator = EvaluatorProcess(runtime_settings(plan.config))
+        bank = open_bank(plan, workplace, reporter)
+        try:
+            with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:
+                builder = CandidateBuilder(worker)
+                reporter.phase("reference: search text", plan.config.evaluation.chunks)
+                text = prepare_text(
+                    store, evaluator, plan.model, choice, plan.config.evaluation.chunks, workplace.references,
+                    lambda done, _: reporter.advance(done),
+                )  # fmt: skip
+                measurer = Measurer(store, None, evaluator, builder.build, model, plan.sizes, text, reporter)
+                probing = plan_probing(plan)
+                imported = {(row["unit"], row["tensor_type"]): row["kld"] for row in given}
+                _check_units(probing, imported)
+                chunks = probe_chunks(plan.config, text.n_chunks)
+                run_probes(
+                    plan, probing, measurer, store, chunks, reporter, lambda: None, builder.prefetch, imported
+                )
+        finally:
+            evaluator.close()
+        wanted = {(probe.subject, probe.tensor_type) for probe in probing.probes}
+        return [
+            {
+                "unit": each.unit,
+                "tensor_type": each.probe_type,
+                "kld": each.kld,
+                "standard_error": each.standard_error,
+                "base": each.base,
+                "source": each.source,
+            }
+            for each in store.sensitivities(model.id, text.text_id, text.settings_key)
+            if (each.unit, each.probe_type) in wanted
+        ]
+
+
+def _check_units(probing: Probing, imported: Mapping[tuple[str, str], float]) -> None:
+    known = {(probe.subject, probe.tensor_type) for probe in probing.probes}
+    strange = sorted(set(imported) - known)
+    if strange:
+        unit, tensor_type = strange[0]
+        raise ConfigError(
+            f"the table of sensitivities names {unit} at {tensor_type}, which is no probe of this model and these types "
+            f"({len(strange)} such rows); was it made for another model?"
+        )
 
 
 def require_finished(store: Store, name: str) -> StudyRecord:

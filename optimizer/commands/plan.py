@@ -1,0 +1,101 @@
+"""`layerquant plan`: sizes, presets and the feasible range of a model; nothing is evaluated."""
+
+from pathlib import Path
+from typing import Any
+
+from optimizer.commands.options import (
+    AllowRequantize, EmbeddingType, Imatrix, Json, LayerTypesOption, Model, OutputType,
+)  # fmt: skip
+from optimizer.commands.recipes_given import flags_given, recipe_from_layer_types_option
+from optimizer.commands.shown import out, preset_table, print_json
+from optimizer.config import SearchConfig
+from optimizer.errors import GgufError
+from optimizer.gguf.model_file import ModelFile
+from optimizer.recipes.presets import load_presets
+from optimizer.recipes.recipe import ResolvedRecipe
+from optimizer.recipes.sizes import SizeTable
+from optimizer.search.budget import check_feasible, parse_budget, show_bytes
+from optimizer.search.planning import build_space, open_imatrix, sized_presets
+
+DEFAULT_BUDGET = "IQ4_XS"
+
+
+def plan(
+    model: Model,
+    budget: str | None = None,
+    imatrix: Imatrix = None,
+    layer_types: LayerTypesOption = None,
+    token_embedding_type: EmbeddingType = None,
+    output_tensor_type: OutputType = None,
+    units: str = "layers",
+    types: str | None = None,
+    allow_requantize: AllowRequantize = False,
+    as_json: Json = False,
+) -> None:
+    """Sizes only: every preset's bytes, the feasible range, and what a LAYER_TYPES string would weigh.
+
+    Reads the header alone; a file that ends behind its header is planned too.
+    """
+    file = ModelFile.open(model, planning=True)
+    if file.quantized_source and not allow_requantize:
+        raise GgufError(f"{model} is already quantized; plan from its F16, BF16 or F32 file, or add --allow-requantize")
+    importance = open_imatrix(imatrix, file)
+    presets = load_presets(file, imatrix=importance is not None)
+    sizes = SizeTable(file, presets.quantizable)
+    settings: dict[str, Any] = {"model": str(model), "units": units} | ({"types": types} if types else {})
+    space = build_space(SearchConfig.load(None, settings), file, presets, sizes, importance)
+    preset_bytes = sized_presets(presets, sizes)
+    chosen = parse_budget(budget or DEFAULT_BUDGET, preset_bytes, file.n_elements)
+    if budget is not None:
+        check_feasible(chosen, space.smallest_bytes, space.largest_bytes)
+    resolved = None
+    if layer_types is not None:
+        flags = flags_given(token_embedding_type, output_tensor_type)
+        resolved = recipe_from_layer_types_option(layer_types, flags, file, presets)
+    recipe_bytes = sizes.file_size(resolved.recipe, plain=True) if resolved else None
+    if as_json:
+        result: dict[str, Any] = {
+            "model": str(model),
+            "name": file.name,
+            "architecture": file.architecture,
+            "n_layer": file.n_layer,
+            "parameters": file.n_elements,
+            "source_bytes": file.size_bytes,
+            "budget": chosen.text,
+            "budget_bytes": chosen.n_bytes,
+            "feasible_bytes": {"min": space.smallest_bytes, "max": space.largest_bytes},
+            "presets": preset_bytes,
+            "presets_needing_imatrix": [name for name, preset in presets.presets.items() if preset.needs_imatrix],
+            "fallbacks": {name: dict(p.fallbacks) for name, p in presets.presets.items() if p.fallbacks},
+        }
+        if resolved is not None:
+            result |= {"recipe_bytes": recipe_bytes, "recipe_notes": list(resolved.notes)}
+            result |= {"recipe_fallbacks": dict(resolved.fallbacks)}
+        print_json(result)
+        return
+    console = out()
+    console.print(
+        f"[bold]{file.name or Path(model).name}[/bold]  {file.architecture}, {file.n_layer} layers, "
+        f"{file.n_elements:,} parameters, {show_bytes(file.size_bytes)}"
+    )
+    needing = [name for name, preset in presets.presets.items() if preset.needs_imatrix]
+    console.print(preset_table(preset_bytes, file.n_elements, chosen.n_bytes, needing))
+    console.print(f"budget {chosen.text} = {chosen.n_bytes:,} bytes, {show_bytes(chosen.n_bytes)}")
+    console.print(
+        f"feasible by {units}: {space.smallest_bytes:,} to {space.largest_bytes:,} bytes "
+        f"({len(space.units)} units, up to {space.shape[1]} options each)"
+    )
+    if resolved is not None:
+        _show_recipe(resolved, recipe_bytes or 0, chosen.n_bytes)
+
+
+def _show_recipe(resolved: ResolvedRecipe, n_bytes: int, budget_bytes: int) -> None:
+    console = out()
+    verdict = "fits" if n_bytes <= budget_bytes else f"exceeds the budget by {n_bytes - budget_bytes:,} bytes"
+    console.print(f"LAYER_TYPES = {n_bytes:,} bytes, {show_bytes(n_bytes)}: {verdict}")
+    for note in resolved.notes:
+        console.print(f"  note: {note}")
+    for tensor, (wanted, given) in list(resolved.fallbacks.items())[:10]:
+        console.print(f"  {tensor}: rows do not fit {wanted}, so it gets {given}")
+    if len(resolved.fallbacks) > 10:
+        console.print(f"  … and {len(resolved.fallbacks) - 10} other fallbacks")

@@ -1,0 +1,313 @@
+"""`layerquant search`, `stop`, `resume`, `status`: run studies and look at them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from optimizer.commands.options import (
+    AllowRequantize, Bank, BatchSize, CacheTypeK, CacheTypeV, CtxSize, Database, FlashAttention, GpuLayers, Imatrix,
+    Json, NoRepack, OptionalStudy, RopeFreqBase, RopeFreqScale, RopeScaling, Studies, Study, Threads, UbatchSize,
+    YarnAttnFactor, YarnBetaFast, YarnBetaSlow, YarnExtFactor, YarnOrigCtx, given,
+)  # fmt: skip
+from optimizer.commands.shown import err, out, print_json, report_table
+from optimizer.config import SearchConfig, find_file, parse_assignment
+from optimizer.errors import ConfigError, StudyError
+from optimizer.progress import TerminalReporter
+from optimizer.search.budget import show_bytes
+from optimizer.search.planning import Plan, make_plan
+from optimizer.search.runner import Outcome, run_search
+from optimizer.search.sampler import SAMPLERS
+from optimizer.store import Store, StudyRecord, StudyStatus
+from optimizer.workplace import DEFAULT_STUDIES, Workplace
+
+INTERRUPTED = 130
+
+
+def search(
+    model_or_config: Annotated[str, typer.Argument(metavar="MODEL|CONFIG", help="A GGUF, or a YAML of settings.")],
+    budget: Annotated[str | None, typer.Option(help="IQ4_XS, 17.9GB, 16.67GiB, 4.25bpw, A,B,… or LOW..HIGH.")] = None,
+    study: Annotated[str | None, typer.Option(help="The study's name.")] = None,
+    search_text: Annotated[str | None, typer.Option(help="Text to choose by.")] = None,
+    report_text: Annotated[str | None, typer.Option(help="Text to report on; the search never sees it.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="A prompt suite, or none.")] = None,
+    imatrix: Imatrix = None,
+    units: Annotated[str | None, typer.Option(help="layers, groups or tensors.")] = None,
+    types: Annotated[str | None, typer.Option(help="Layer types or tensor types, separated by commas.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Complete and pruned trials, baselines included.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.0, help="Stop proposing after so long; the report follows.")] = None,
+    sampler: Annotated[str | None, typer.Option(help=", ".join(SAMPLERS))] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds propose equally.")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="Any setting: key=value.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Go on in the background, with a log file.")] = False,
+    studies: Studies = DEFAULT_STUDIES,
+    database: Database = None,
+    bank: Bank = None,
+    threads: Threads = None,
+    n_gpu_layers: GpuLayers = None,
+    ctx_size: CtxSize = None,
+    batch_size: BatchSize = None,
+    ubatch_size: UbatchSize = None,
+    flash_attn: FlashAttention = None,
+    cache_type_k: CacheTypeK = None,
+    cache_type_v: CacheTypeV = None,
+    no_repack: NoRepack = False,
+    rope_scaling: RopeScaling = None,
+    rope_freq_base: RopeFreqBase = None,
+    rope_freq_scale: RopeFreqScale = None,
+    yarn_orig_ctx: YarnOrigCtx = None,
+    yarn_ext_factor: YarnExtFactor = None,
+    yarn_attn_factor: YarnAttnFactor = None,
+    yarn_beta_fast: YarnBetaFast = None,
+    yarn_beta_slow: YarnBetaSlow = None,
+    allow_requantize: AllowRequantize = False,
+) -> None:
+    """Run a study, or continue it: the same command goes on where it was, after a stop, a kill or a power cut."""
+    changes: dict[str, Any] = given(
+        budget=budget, study=study, search_text=search_text, report_text=report_text, prompts=prompts, imatrix=imatrix,
+        units=units, types=types, trials=trials, hours=hours, sampler=sampler, seed=seed,
+    )  # fmt: skip
+    runtime = given(
+        threads=threads, n_gpu_layers=n_gpu_layers, ctx_size=ctx_size, batch_size=batch_size, ubatch_size=ubatch_size,
+        flash_attn=flash_attn, cache_type_k=cache_type_k, cache_type_v=cache_type_v, rope_scaling=rope_scaling,
+        rope_freq_base=rope_freq_base, rope_freq_scale=rope_freq_scale, yarn_orig_ctx=yarn_orig_ctx,
+        yarn_ext_factor=yarn_ext_factor, yarn_attn_factor=yarn_attn_factor, yarn_beta_fast=yarn_beta_fast,
+        yarn_beta_slow=yarn_beta_slow,
+    )  # fmt: skip
+    changes |= {f"evaluation.{key}": value for key, value in runtime.items()}
+    if no_repack:
+        changes["evaluation.repack"] = False
+    if allow_requantize:
+        changes["quantization.allow_requantize"] = True
+    changes |= dict(parse_assignment(text) for text in assignments or [])
+    path = _config_path(model_or_config)
+    if path is None:
+        changes["model"] = model_or_config
+    config = SearchConfig.load(path, changes)
+    _refuse_what_is_missing(config)
+    workplace = Workplace(studies, database, bank)
+    if detach:
+        plan = make_plan(config, beside=path)
+        _detach(workplace, study_name(plan))
+        return
+    _run(config, workplace, path)
+
+
+def _config_path(name: str) -> Path | None:
+    return find_file(name) if name.lower().endswith((".yaml", ".yml")) else None
+
+
+def _refuse_what_is_missing(config: SearchConfig) -> None:
+    if config.prompts not in (None, "none"):
+        raise ConfigError("--prompts: prompt suites cannot be run yet; leave it out, or write --prompts none")
+    if config.sampler not in SAMPLERS:
+        raise ConfigError(f"--sampler {config.sampler}: known are {', '.join(SAMPLERS)}")
+
+
+def study_name(plan: Plan) -> str:
+    """As set, else from the model's file, the budget and the units; safe as a file's name."""
+    made = plan.config.study or f"{plan.model.paths[0].stem}-{plan.config.budget}-{plan.config.units}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("-.") or "study"
+
+
+def _run(config: SearchConfig, workplace: Workplace, beside: Path | None) -> None:
+    plan = make_plan(config, beside=beside)
+    name = study_name(plan)
+    reporter = TerminalReporter(err())
+    try:
+        for line in introduction(plan, name):
+            reporter.line(line)
+        with _interruptible(reporter) as interrupted:
+            outcome = run_search(plan, workplace, reporter, interrupted, name=name, beside=beside)
+    finally:
+        reporter.close()
+    show_outcome(outcome)
+    if interrupted[0]:
+        raise typer.Exit(INTERRUPTED)
+
+
+def introduction(plan: Plan, name: str) -> list[str]:
+    """What is searched, in three lines."""
+    model = plan.model
+    budgets = ", ".join(f"{budget.text} = {budget.n_bytes:,} bytes" for budget in plan.budgets)
+    return [
+        f"[bold]study {name}[/bold]: {model.name or model.paths[0].name}, {model.n_layer} layers, {show_bytes(model.size_bytes)}",
+        f"budget {budgets}; by {plan.config.units}: {len(plan.space.units)} units, types {', '.join(plan.tensor_types)}",
+        f"baselines: {', '.join(baseline.name for group in plan.baselines.values() for baseline in group)}",
+    ]
+
+
+@contextmanager
+def _interruptible(reporter: TerminalReporter) -> Iterator[list[bool]]:
+    """Ctrl-C once ends the search after the evaluation under way, twice at once."""
+    interrupted = [False]
+
+    def handle(number: int, frame: object) -> None:
+        if interrupted[0]:
+            raise KeyboardInterrupt
+        interrupted[0] = True
+        reporter.line("[yellow]stopping after this evaluation; Ctrl-C again stops at once[/yellow]")
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """The final table and recipe, or how to go on."""
+    console = out()
+    report = outcome.study.report
+    if not outcome.finished or report is None:
+        console.print(f"study {outcome.study.name} is paused; the same command continues it")
+        return
+    show_report(report)
+
+
+def show_report(report: dict[str, Any] | Any) -> None:
+    """Tables for people, one a budget, and the winner's LAYER_TYPES."""
+    console = out()
+    for each in report.get("fronts") or [report]:
+        best = each["best"]
+        console.print(report_table(each, report["model"], report["reference_perplexity"]))
+        console.print(f"[bold]{each['verdict']}[/bold]")
+        ratios = []
+        for key, label in (
+            ("interpolated_preset_kld", "stock presets"),
+            ("interpolated_allowed_preset_kld", "presets of the allowed types"),
+        ):
+            if each[key]:
+                ratios.append(f"{best['mean_kld'] / each[key]:.3f} x the KLD of {label} interpolated at these bytes")
+        console.print("; ".join(ratios))
+        console.print(f"noise floor (the reference against itself): {report['noise_floor_kld']:.2e} nats/token")
+        console.print()
+        if best["flags"]:
+            print(f'FLAGS="{best["flags"]}"')
+        print(f"LAYER_TYPES='{best['layer_types']}'")
+        console.print()
+    console.print(f"export it: layerquant export {report['study']} --as layer-types|tensor-type-file|command|gguf|folder|card")
+
+
+def _detach(workplace: Workplace, name: str) -> None:
+    folder = workplace.study_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "search.log"
+    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    with log.open("ab") as file:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "optimizer.cli", *arguments],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=os.getcwd(),
+        )  # fmt: skip
+    out().print(f"study {name} runs in the background (process {child.pid}); its log is {log}")
+    out().print(f"look at it: layerquant status {name} --studies {workplace.studies}; stop it: layerquant stop {name}")
+
+
+def status(study: OptionalStudy = None, studies: Studies = DEFAULT_STUDIES, database: Database = None, as_json: Json = False) -> None:
+    """How a study stands, also while it runs; without a name, all studies."""
+    with existing_store(Workplace(studies, database)) as store:
+        if study is not None:
+            found = [store.status(named_study(store, study).id)]
+        else:
+            found = [store.status(each.id) for each in store.studies()]
+        shown = [status_object(each) for each in found]
+        if as_json:
+            print_json(shown[0] if study is not None else {"studies": shown})
+            return
+        console = out()
+        if not shown:
+            console.print(f"no studies in {studies}; start one with: layerquant search MODEL")
+        table = Table(box=None, pad_edge=False)
+        for column in ("study", "state", "phase", "trials", "best KLD", "bytes", "tokens", "ETA"):
+            table.add_column(column)
+        for each in shown:
+            best = each["best"] or {}
+            counts = each["trials"]
+            done = f"{counts['complete'] + counts['pruned']}/{each['target_trials'] or '?'}"
+            kld = f"{best['mean_kld']:.6f}" if best else ""
+            size = f"{best['size_bytes']:,}" if best else ""
+            eta = "" if each["eta_seconds"] is None else f"{each['eta_seconds']:.0f} s"
+            table.add_row(each["study"], each["state"], each["phase"] or "", done, kld, size, f"{each['tokens_evaluated']:,}", eta)
+        console.print(table)
+
+
+def status_object(found: StudyStatus) -> dict[str, Any]:
+    """`status --json` of one study."""
+    best = found.best
+    return {
+        "study": found.study,
+        "state": found.state,
+        "holder": found.holder,
+        "phase": found.phase,
+        "trials": dict(found.trials),
+        "target_trials": found.target_trials,
+        "best": None
+        if best is None
+        else {
+            "trial": best.number,
+            "name": best.name,
+            "size_bytes": best.size_bytes,
+            "mean_kld": best.mean_kld,
+            "mean_kld_standard_error": best.mean_kld_standard_error,
+            "perplexity": best.perplexity,
+            "layer_types": best.layer_types,
+        },
+        "eta_seconds": found.eta_seconds,
+        "tokens_evaluated": found.tokens_evaluated,
+        "stop_requested": found.stop_requested,
+    }
+
+
+def stop(study: Study, studies: Studies = DEFAULT_STUDIES, database: Database = None) -> None:
+    """Ask a running search to stop after the evaluation under way; everything measured is kept."""
+    with existing_store(Workplace(studies, database)) as store:
+        found = store.status(named_study(store, study).id)
+        if found.state != "running":
+            out().print(f"study {study} is not running ({found.state})")
+            return
+        store.request_stop(named_study(store, study).id)
+        out().print(f"study {study} stops after the evaluation under way; `layerquant resume {study}` continues it")
+
+
+def resume(
+    study: Study,
+    trials: Annotated[int | None, typer.Option(min=1, help="A larger number continues a finished study.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.0)] = None,
+    studies: Studies = DEFAULT_STUDIES,
+    database: Database = None,
+    bank: Bank = None,
+) -> None:
+    """Continue a study by its name, with the settings it was started with."""
+    workplace = Workplace(studies, database, bank)
+    with existing_store(workplace) as store:
+        record = named_study(store, study)
+        kept = {key: value for key, value in record.config.items() if key != "texts"}
+        path = store.model(record.model_id).path
+    kept["study"] = study
+    if not Path(kept["model"]).exists():
+        kept["model"] = path
+    config = SearchConfig.model_validate({**kept, **given(trials=trials, hours=hours)})
+    _run(config, workplace, None)
+
+
+def existing_store(workplace: Workplace) -> Store:
+    if workplace.database is None and not workplace.studies.is_dir():
+        raise StudyError(f"{workplace.studies}: there are no studies; name their folder with --studies DIR")
+    return workplace.open_store()
+
+
+def named_study(store: Store, name: str) -> StudyRecord:
+    found = store.find_study(name)
+    if found is None:
+        known = ", ".join(each.name for each in store.studies()) or "none"
+        raise StudyError(f"there is no study {name}; studies here: {known}")
+    return found

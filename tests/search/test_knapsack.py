@@ -1,0 +1,75 @@
+"""The knapsack against exhaustive search, and its laws."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optimizer.search.knapsack import solve
+
+
+def exhaustive(costs: np.ndarray, sizes: np.ndarray, budget: int) -> float:
+    best = np.inf
+    for choice in itertools.product(range(costs.shape[1]), repeat=len(costs)):
+        rows = np.arange(len(costs))
+        if sizes[rows, choice].sum() <= budget:
+            best = min(best, costs[rows, choice].sum())
+    return float(best)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
+    n_units, n_options = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sizes = rng.integers(1, 1000, (n_units, n_options))
+    costs = rng.exponential(1.0, (n_units, n_options))
+    floor, ceiling = int(sizes.min(axis=1).sum()), int(sizes.max(axis=1).sum())
+    return costs, sizes, draw(st.integers(floor, ceiling))
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_within_budget_and_between_bound_and_optimum(problem: tuple[np.ndarray, np.ndarray, int]) -> None:
+    costs, sizes, budget = problem
+    found = solve(costs, sizes, budget)
+    optimum = exhaustive(costs, sizes, budget)
+    assert found.n_bytes <= budget
+    assert found.cost >= optimum - 1e-9
+    assert found.lower_bound <= optimum + 1e-9
+
+
+def test_close_to_the_optimum_on_average() -> None:
+    rng = np.random.default_rng(1)
+    excess = []
+    for _ in range(200):
+        sizes = np.sort(rng.integers(10, 1000, (6, 4)), axis=1)
+        costs = -np.sort(-rng.exponential(1.0, (6, 4)), axis=1)
+        budget = int(rng.integers(sizes[:, 0].sum(), sizes[:, -1].sum()))
+        excess.append(solve(costs, sizes, budget).cost / exhaustive(costs, sizes, budget) - 1)
+    assert np.mean(excess) < 0.01
+
+
+def test_thousand_units_leave_almost_nothing_unused() -> None:
+    rng = np.random.default_rng(0)
+    bits = np.array([2.625, 3.4375, 4.25, 4.5, 5.5, 6.5625, 8.5])
+    weights = rng.integers(1, 60, (1000, 1)) * 1_000_000
+    sizes = (weights * bits / 8).astype(np.int64)
+    costs = rng.lognormal(0, 1, (1000, 1)) * np.exp2(-1.6 * bits)[None, :]
+    budget = int(sizes[:, 2].sum())
+    found = solve(costs, sizes, budget)
+    assert found.n_bytes <= budget
+    assert budget - found.n_bytes < 0.0005 * budget
+    assert found.gap < 0.001
+
+
+def test_missing_options_are_never_chosen() -> None:
+    costs = np.array([[3.0, np.inf], [2.0, 1.0]])
+    sizes = np.array([[10, 1], [10, 20]])
+    assert solve(costs, sizes, 30).choice.tolist() == [0, 1]
+
+
+def test_impossible_budget_is_refused() -> None:
+    with pytest.raises(ValueError, match="exceed the budget"):
+        solve(np.ones((2, 2)), np.full((2, 2), 10), 19)
