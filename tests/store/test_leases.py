@@ -154,9 +154,9 @@ def test_no_such_study(store: Store) -> None:
 
 def test_the_keeper_renews_and_releases(store: Store, study: Fixture) -> None:
     store.release_lease(study.lease)
-    lease = store.acquire_lease(study.study_id, 0.6)
+    lease = store.acquire_lease(study.study_id, 1.5)
     with LeaseKeeper(store, lease) as keeper:
-        time.sleep(1.2)
+        time.sleep(2.5)
         assert not keeper.lost.is_set()
         with pytest.raises(StudyHeld):
             store.acquire_lease(study.study_id, 60)

@@ -97,9 +97,9 @@ def test_the_table_of_ten_thousand_trials_takes_less_than_a_second(store: Store,
             "INSERT INTO trials SELECT NULL, study_id, i, " + _columns_after_number(store) + " FROM copied, n"
         )
     store.trials_frame(study.study_id)  # pandas' own import is not counted
-    began = time.perf_counter()
+    began = time.process_time()
     frame = store.trials_frame(study.study_id)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert list(frame["number"]) == list(range(10_000))
     assert frame["mean_kld"].iloc[-1] == trial.mean_kld
     assert not {"id", "study_id", "params"} & set(frame.columns)

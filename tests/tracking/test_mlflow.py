@@ -59,7 +59,7 @@ def test_down_then_up_then_killed_between_sending_and_marking(study: Fixture, tr
             time.sleep(0.05)
         began = time.monotonic()
         study.finish(study.start(), 0.1)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert down.catch_up(0.2) == 4
         down.stop()
     assert "refused" in (down.last_error or "")
