@@ -227,7 +227,7 @@ def _alignment(reader: _Reader, metadata: Metadata) -> int:
         return DEFAULT_ALIGNMENT
     alignment = metadata.integer("general.alignment")
     if alignment is None or pair.value_type is not ValueType.UINT32 or alignment < 1 or alignment & (alignment - 1):
-        raise reader.damaged(f"general.alignment is {metadata['general.alignment']!r}, not a power of two (uint32)")
+        raise reader.damaged("general.alignment is not a power of two (uint32)")
     return alignment
 
 

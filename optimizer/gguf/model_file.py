@@ -186,10 +186,10 @@ def _check_splits(headers: Sequence[Header]) -> None:
         if header.metadata.integer("split.no") != number:
             raise GgufError(
                 f"{header.path}: part {number} of a split model was expected, its split.no says "
-                f"{header.metadata.get('split.no')!r}. A part was renamed, or parts of two models lie together."
+                f"{header.metadata.integer('split.no')}. A part was renamed, or parts of two models lie together."
             )
     if first.metadata.integer("split.count") != len(headers):
-        raise GgufError(f"{first.path}: says {first.metadata.get('split.count')!r} parts, {len(headers)} were given.")
+        raise GgufError(f"{first.path}: says {first.metadata.integer('split.count')} parts, {len(headers)} were given.")
     total, found = first.metadata.integer("split.tensors.count"), sum(len(header.tensors) for header in headers)
     if total is not None and total != found:
         raise GgufError(f"{first.path}: the model has {total} tensors, its parts hold {found}. Download them again.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from optimizer.errors import EngineError, RecipeError
+from optimizer.errors import EngineError, RecipeError, StorageError
 from optimizer.gguf import ModelFile, parse_tensor_type
 from optimizer.gguf.model_file import NATIVE_TYPES
 from optimizer.gguf.sparse import planning_header, write_sparse
@@ -117,7 +117,11 @@ Answers = dict[Request, DryRun | str]
 def _ask(model: ModelFile, imatrix: bool) -> Answers:
     requests: list[Request] = [(name, imatrix) for name in FTYPES]
     requests += [(name, not imatrix) for name in IMATRIX_SENSITIVE]
-    with tempfile.TemporaryDirectory(prefix="layerquant-plan-") as folder:
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="layerquant-plan-")
+    except OSError as error:
+        raise StorageError(f"no folder for temporary files can be made ({error}). Point TMPDIR to one.") from error
+    with scratch as folder:
         path = Path(folder) / "planning.gguf"
         write_sparse(model, path)
         try:
