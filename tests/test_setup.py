@@ -204,7 +204,7 @@ class Workplace:
     def cmake_arguments(self) -> list[str]:
         """CMAKE_ARGS of every call so far, without the option that is always there."""
         lines = self.calls.read_text(encoding="utf-8").splitlines() if self.calls.exists() else []
-        return [line.partition(" ")[2] for line in lines]
+        return [" ".join(shlex.split(line)[1:]) for line in lines]
 
 
 @pytest.fixture
