@@ -1,4 +1,4 @@
-"""The `layerquant` command: Typer puts the commands together, `main` turns every error into one line and an exit code."""
+"""The `layerquant` command: Typer joins the commands, `main` turns every error into one line and an exit code."""
 
 import signal
 import sys

@@ -12,6 +12,9 @@ BUNDLED = Path(__file__).resolve().parent.parent
 """Where `configs/`, `prompts/` and `demo/` lie: the checkout's root, or site-packages when installed."""
 
 
+SAMPLERS = ("layerquant", "random")
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,19 +71,21 @@ class SearchConfig(Settings):
     budget: str = "IQ4_XS"
     units: Literal["layers", "groups", "tensors"] = "layers"
     types: tuple[str, ...] | None = Field(None, description="layer types (layers) or tensor types (groups, tensors)")
-    pins: dict[str, str] = Field(default_factory=dict, description="regular expression over tensor names -> tensor type")
+    pins: dict[str, str] = Field(
+        default_factory=dict, description="regular expression over tensor names -> tensor type"
+    )
     search_text: str | None = None
     report_text: str | None = None
     prompts: str | None = None
     imatrix: str | None = None
-    sampler: str = "layerquant"
+    sampler: Literal["layerquant", "random"] = "layerquant"
     trials: int = Field(100, ge=1, description="complete and pruned trials, baselines included, for each budget")
     hours: float | None = Field(None, gt=0)
     seed: int = 0
-    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
-    quantization: QuantizationSettings = Field(default_factory=QuantizationSettings)
-    baselines: BaselineSettings = Field(default_factory=BaselineSettings)
-    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
+    evaluation: EvaluationSettings = EvaluationSettings()
+    quantization: QuantizationSettings = QuantizationSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    tracking: TrackingSettings = TrackingSettings()
 
     @field_validator("types", mode="before")
     @classmethod
@@ -108,7 +113,14 @@ class SearchConfig(Settings):
 
         How long to search may change, and so may where and how fast it runs.
         """
-        free = {"trials", "hours", "tracking.mlflow", "tracking.optuna", "quantization.threads", "quantization.bank_gib"}
+        free = {
+            "trials",
+            "hours",
+            "tracking.mlflow",
+            "tracking.optuna",
+            "quantization.threads",
+            "quantization.bank_gib",
+        }
         mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
         return [
             f"{key}: {mine.get(key)!r} -> {theirs.get(key)!r}"

@@ -3,7 +3,15 @@
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Reporter(Protocol):
@@ -49,7 +57,7 @@ class SilentReporter:
 
 
 class TerminalReporter:
-    """Two bars at the bottom of a terminal, the phase and the step under way; plain lines where there is no terminal."""
+    """Two bars at the bottom of a terminal, phase and step under way; plain lines where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -7,13 +7,37 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluators.evaluate import evaluate_file
 from evaluators.process import EvaluatorProcess
 from evaluators.settings import RuntimeSettings
 from optimizer.commands.options import (
-    AllowRequantize, Bank, BatchSize, CacheTypeK, CacheTypeV, CtxSize, Database, EmbeddingType, FlashAttention,
-    GpuLayers, Imatrix, Json, LayerTypesOption, Model, NoRepack, OutputType, RopeFreqBase, RopeFreqScale, RopeScaling,
-    Studies, Threads, UbatchSize, YarnAttnFactor, YarnBetaFast, YarnBetaSlow, YarnExtFactor, YarnOrigCtx, given,
+    AllowRequantize,
+    Bank,
+    BatchSize,
+    CacheTypeK,
+    CacheTypeV,
+    CtxSize,
+    Database,
+    EmbeddingType,
+    FlashAttention,
+    GpuLayers,
+    Imatrix,
+    Json,
+    LayerTypesOption,
+    Model,
+    NoRepack,
+    OutputType,
+    RopeFreqBase,
+    RopeFreqScale,
+    RopeScaling,
+    Studies,
+    Threads,
+    UbatchSize,
+    YarnAttnFactor,
+    YarnBetaFast,
+    YarnBetaSlow,
+    YarnExtFactor,
+    YarnOrigCtx,
+    given,
 )  # fmt: skip
 from optimizer.commands.recipes_given import flags_given, recipe_from_file, recipe_from_layer_types_option
 from optimizer.commands.shown import err, out, print_json
@@ -24,11 +48,10 @@ from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.provenance import build_block
 from optimizer.progress import TerminalReporter
 from optimizer.quantization.join import quantize as write_quantized
-from optimizer.text_files import write_text
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.sizes import SizeTable
 from optimizer.search.planning import make_plan, open_imatrix
-from optimizer.search.runner import probe_only
+from optimizer.text_files import write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 
@@ -36,7 +59,9 @@ def quantize(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="The GGUF to write.")],
     layer_types: LayerTypesOption = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="A tensor-type file, LAYER_TYPES, or a preset's name.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="A tensor-type file, LAYER_TYPES, or a preset's name.")
+    ] = None,
     token_embedding_type: EmbeddingType = None,
     output_tensor_type: OutputType = None,
     imatrix: Imatrix = None,
@@ -49,7 +74,9 @@ def quantize(
         raise ConfigError("give either --layer-types or --recipe")
     file = ModelFile.open(model)
     if file.quantized_source and not allow_requantize:
-        raise GgufError(f"{model} is already quantized; start from its F16, BF16 or F32 file, or add --allow-requantize")
+        raise GgufError(
+            f"{model} is already quantized; start from its F16, BF16 or F32 file, or add --allow-requantize"
+        )
     importance = open_imatrix(imatrix, file)
     presets = load_presets(file, imatrix=importance is not None)
     flags = flags_given(token_embedding_type, output_tensor_type)
@@ -104,6 +131,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Perplexity and KL divergence of any GGUF against a reference, as llama-perplexity computes them."""
+    from evaluators.evaluate import evaluate_file  # numba: not for commands that score nothing
+
     if prompts not in (None, "none") or tasks is not None:
         raise ConfigError("--prompts and --tasks cannot be run yet; leave them out")
     values = given(
@@ -169,6 +198,8 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Measure how sensitive each part of a model is, and what each type costs; kept and reused by every search."""
+    from optimizer.search.runner import probe_only  # optuna and scipy: not for commands that only look
+
     changes: dict[str, Any] = {"model": str(model)} | given(
         budget=budget, units=units, types=types, search_text=search_text, imatrix=imatrix
     )

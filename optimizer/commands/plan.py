@@ -4,7 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.commands.options import (
-    AllowRequantize, EmbeddingType, Imatrix, Json, LayerTypesOption, Model, OutputType,
+    AllowRequantize,
+    EmbeddingType,
+    Imatrix,
+    Json,
+    LayerTypesOption,
+    Model,
+    OutputType,
 )  # fmt: skip
 from optimizer.commands.recipes_given import flags_given, recipe_from_layer_types_option
 from optimizer.commands.shown import out, preset_table, print_json

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
-from optimizer.commands.search import existing_store, named_study, show_report
+from optimizer.commands.search import existing_store, finished_study, named_study, show_report
 from optimizer.commands.shown import err, out, print_json
 from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError, StudyError
@@ -23,11 +23,10 @@ from optimizer.progress import TerminalReporter
 from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
-from optimizer.text_files import write_text
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.planning import Plan, make_plan
-from optimizer.search.runner import require_finished
 from optimizer.store import Store, StudyRecord, TrialRecord
+from optimizer.text_files import write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 FORMS = ("layer-types", "tensor-type-file", "command", "gguf", "folder", "card")
@@ -61,7 +60,7 @@ def trials(
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
         predicted = "" if trial.predicted_kld is None else f"{trial.predicted_kld:.6f}"
         table.add_row(
-            str(trial.number), trial.state, trial.name or trial.origin, f"{trial.size_bytes:,}", kld or (trial.error or ""),
+            str(trial.number), trial.state, trial.name or trial.origin, f"{trial.size_bytes:,}", kld or trial.error or "",
             f"{trial.perplexity:.4f}" if trial.perplexity else "", str(trial.chunks_scored), predicted,
             style="bold green" if trial is best else "dim" if trial.state != "complete" else None,
         )  # fmt: skip
@@ -96,7 +95,7 @@ def report(
 ) -> None:
     """The final table, on report text. It only reads; an unfinished study ends with exit code 1."""
     with existing_store(Workplace(studies, database)) as store:
-        record = require_finished(store, study)
+        record = finished_study(store, study)
         document = dict(record.report or {})
         recipes = [_recipe_of(store, record, each["best"]["trial"]).tensor_types for each in _fronts(document)]
     if html is not None:
@@ -183,11 +182,15 @@ def _text(exported: Exported, form: str) -> str:
     if form == "command":
         return command
     if exported.study.report is None:
-        raise StudyError(f"study {exported.study.name} has no report yet, and a model card needs one; continue the search")
+        raise StudyError(
+            f"study {exported.study.name} has no report yet, and a model card needs one; continue the search"
+        )
     view = Report.from_json(exported.study.report)
     front = next((each for each in view.fronts if each.trial == exported.trial.number), None)
     if front is None:
-        raise ConfigError(f"trial {exported.trial.number} is no winner of this study; a model card is written for winners only")
+        raise ConfigError(
+            f"trial {exported.trial.number} is no winner of this study; a model card is written for winners only"
+        )
     return model_card(view, front, tensor_types=recipe.tensor_types, command=command)
 
 
@@ -236,4 +239,6 @@ def _export_folder(exported: Exported, folder: Path, name: str) -> None:
     bank = ShardBank(exported.bank, allow_requantize=plan.config.quantization.allow_requantize)
     with assemble(plan.model, exported.recipe, plan.presets.quantizable, bank, plan.imatrix) as candidate:
         first = link_folder(candidate, folder, name)
-    err().print(f"written: {first} and {len(candidate.paths) - 1} files beside it; give the first one to llama.cpp's tools")
+    err().print(
+        f"written: {first} and {len(candidate.paths) - 1} files beside it; give the first one to llama.cpp's tools"
+    )

@@ -8,26 +8,50 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from optimizer.commands.options import (
-    AllowRequantize, Bank, BatchSize, CacheTypeK, CacheTypeV, CtxSize, Database, FlashAttention, GpuLayers, Imatrix,
-    Json, NoRepack, OptionalStudy, RopeFreqBase, RopeFreqScale, RopeScaling, Studies, Study, Threads, UbatchSize,
-    YarnAttnFactor, YarnBetaFast, YarnBetaSlow, YarnExtFactor, YarnOrigCtx, given,
+    AllowRequantize,
+    Bank,
+    BatchSize,
+    CacheTypeK,
+    CacheTypeV,
+    CtxSize,
+    Database,
+    FlashAttention,
+    GpuLayers,
+    Imatrix,
+    Json,
+    NoRepack,
+    OptionalStudy,
+    RopeFreqBase,
+    RopeFreqScale,
+    RopeScaling,
+    Studies,
+    Study,
+    Threads,
+    UbatchSize,
+    YarnAttnFactor,
+    YarnBetaFast,
+    YarnBetaSlow,
+    YarnExtFactor,
+    YarnOrigCtx,
+    given,
 )  # fmt: skip
 from optimizer.commands.shown import err, out, print_json, report_table
-from optimizer.config import SearchConfig, find_file, parse_assignment
+from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
 from optimizer.errors import ConfigError, StudyError
 from optimizer.progress import TerminalReporter
 from optimizer.search.budget import show_bytes
 from optimizer.search.planning import Plan, make_plan
-from optimizer.search.runner import Outcome, run_search
-from optimizer.search.sampler import SAMPLERS
 from optimizer.store import Store, StudyRecord, StudyStatus
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
+
+if TYPE_CHECKING:
+    from optimizer.search.runner import Outcome
 
 INTERRUPTED = 130
 
@@ -43,7 +67,9 @@ def search(
     units: Annotated[str | None, typer.Option(help="layers, groups or tensors.")] = None,
     types: Annotated[str | None, typer.Option(help="Layer types or tensor types, separated by commas.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Complete and pruned trials, baselines included.")] = None,
-    hours: Annotated[float | None, typer.Option(min=0.0, help="Stop proposing after so long; the report follows.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop proposing after so long; the report follows.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help=", ".join(SAMPLERS))] = None,
     seed: Annotated[int | None, typer.Option(help="Equal seeds propose equally.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any setting: key=value.")] = None,
@@ -108,8 +134,6 @@ def _config_path(name: str) -> Path | None:
 def _refuse_what_is_missing(config: SearchConfig) -> None:
     if config.prompts not in (None, "none"):
         raise ConfigError("--prompts: prompt suites cannot be run yet; leave it out, or write --prompts none")
-    if config.sampler not in SAMPLERS:
-        raise ConfigError(f"--sampler {config.sampler}: known are {', '.join(SAMPLERS)}")
 
 
 def study_name(plan: Plan) -> str:
@@ -119,6 +143,8 @@ def study_name(plan: Plan) -> str:
 
 
 def _run(config: SearchConfig, workplace: Workplace, beside: Path | None) -> None:
+    from optimizer.search.runner import run_search  # optuna and scipy: not for commands that only look
+
     plan = make_plan(config, beside=beside)
     name = study_name(plan)
     reporter = TerminalReporter(err())
@@ -138,9 +164,11 @@ def introduction(plan: Plan, name: str) -> list[str]:
     """What is searched, in three lines."""
     model = plan.model
     budgets = ", ".join(f"{budget.text} = {budget.n_bytes:,} bytes" for budget in plan.budgets)
+    title = model.name or model.paths[0].name
+    types = ", ".join(plan.tensor_types)
     return [
-        f"[bold]study {name}[/bold]: {model.name or model.paths[0].name}, {model.n_layer} layers, {show_bytes(model.size_bytes)}",
-        f"budget {budgets}; by {plan.config.units}: {len(plan.space.units)} units, types {', '.join(plan.tensor_types)}",
+        f"[bold]study {name}[/bold]: {title}, {model.n_layer} layers, {show_bytes(model.size_bytes)}",
+        f"budget {budgets}; by {plan.config.units}: {len(plan.space.units)} units, types {types}",
         f"baselines: {', '.join(baseline.name for group in plan.baselines.values() for baseline in group)}",
     ]
 
@@ -164,7 +192,7 @@ def _interruptible(reporter: TerminalReporter) -> Iterator[list[bool]]:
             signal.signal(each, handler)
 
 
-def show_outcome(outcome: Outcome) -> None:
+def show_outcome(outcome: "Outcome") -> None:
     """The final table and recipe, or how to go on."""
     console = out()
     report = outcome.study.report
@@ -195,7 +223,9 @@ def show_report(report: dict[str, Any] | Any) -> None:
             print(f'FLAGS="{best["flags"]}"')
         print(f"LAYER_TYPES='{best['layer_types']}'")
         console.print()
-    console.print(f"export it: layerquant export {report['study']} --as layer-types|tensor-type-file|command|gguf|folder|card")
+    console.print(
+        f"export it: layerquant export {report['study']} --as layer-types|tensor-type-file|command|gguf|folder|card"
+    )
 
 
 def _detach(workplace: Workplace, name: str) -> None:
@@ -212,7 +242,9 @@ def _detach(workplace: Workplace, name: str) -> None:
     out().print(f"look at it: layerquant status {name} --studies {workplace.studies}; stop it: layerquant stop {name}")
 
 
-def status(study: OptionalStudy = None, studies: Studies = DEFAULT_STUDIES, database: Database = None, as_json: Json = False) -> None:
+def status(
+    study: OptionalStudy = None, studies: Studies = DEFAULT_STUDIES, database: Database = None, as_json: Json = False
+) -> None:
     """How a study stands, also while it runs; without a name, all studies."""
     with existing_store(Workplace(studies, database)) as store:
         if study is not None:
@@ -236,7 +268,9 @@ def status(study: OptionalStudy = None, studies: Studies = DEFAULT_STUDIES, data
             kld = f"{best['mean_kld']:.6f}" if best else ""
             size = f"{best['size_bytes']:,}" if best else ""
             eta = "" if each["eta_seconds"] is None else f"{each['eta_seconds']:.0f} s"
-            table.add_row(each["study"], each["state"], each["phase"] or "", done, kld, size, f"{each['tokens_evaluated']:,}", eta)
+            table.add_row(
+                each["study"], each["state"], each["phase"] or "", done, kld, size, f"{each['tokens_evaluated']:,}", eta
+            )
         console.print(table)
 
 
@@ -311,3 +345,11 @@ def named_study(store: Store, name: str) -> StudyRecord:
         known = ", ".join(each.name for each in store.studies()) or "none"
         raise StudyError(f"there is no study {name}; studies here: {known}")
     return found
+
+
+def finished_study(store: Store, name: str) -> StudyRecord:
+    """The study, or StudyError when it is missing or has no report yet."""
+    study = named_study(store, name)
+    if study.report is None or study.state != "finished":
+        raise StudyError(f"study {name} is not finished; continue it with the same `layerquant search` command")
+    return study

@@ -25,7 +25,9 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def preset_table(preset_bytes: Mapping[str, int], n_elements: int, budget_bytes: int | None, needs: Sequence[str]) -> Table:
+def preset_table(
+    preset_bytes: Mapping[str, int], n_elements: int, budget_bytes: int | None, needs: Sequence[str]
+) -> Table:
     """Presets from large to small, with a mark for those that fit."""
     table = Table(title="stock presets for this model", title_justify="left", box=None, pad_edge=False)
     for name, justify in (("preset", "left"), ("bytes", "right"), ("", "left"), ("bpw", "right"), ("", "left")):

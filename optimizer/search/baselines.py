@@ -11,7 +11,7 @@ import numpy as np
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.recipes.presets import PresetTable
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.proposals import decode
+from optimizer.search.decoding import decode
 from optimizer.search.space import SearchSpace
 
 PRESET, UNIFORM, HYBRID = "preset", "uniform", "hybrid"

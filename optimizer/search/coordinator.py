@@ -103,7 +103,9 @@ class TrialLoop:
         target = context.plan.config.trials
         baselines = context.plan.baselines[self._budget]
         context.reporter.phase(f"search at {self._budget.text}", target)
-        interrupted = [i for i in context.store.reconcile(context.lease) if i.trial.budget_bytes == self._budget.n_bytes]
+        interrupted = [
+            i for i in context.store.reconcile(context.lease) if i.trial.budget_bytes == self._budget.n_bytes
+        ]
         done = self._replay(exclude={i.trial.number for i in interrupted})
         for each in interrupted:
             ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
@@ -174,7 +176,9 @@ class TrialLoop:
         predicted: float | None = None,
     ) -> TrialRecord:
         if n_bytes > self._budget.n_bytes:
-            raise StudyError(f"a proposal of {n_bytes:,} bytes exceeds the budget of {self._budget.n_bytes:,}; please report this")
+            raise StudyError(
+                f"a proposal of {n_bytes:,} bytes exceeds the budget of {self._budget.n_bytes:,}; please report this"
+            )
         return self._context.store.start_trial(
             self._context.lease,
             origin=origin,

@@ -4,6 +4,7 @@ A published profile was fitted to its own model's bytes. Where the stretched one
 smaller types of the ladder, as few bits as possible and none above the profile, until the file fits.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,9 +25,7 @@ LADDER = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q
 """What a layer may go down to."""
 
 
-def fitted_hybrids(
-    model: ModelFile, presets: PresetTable, sizes: SizeTable, budget_bytes: int
-) -> dict[str, Recipe]:
+def fitted_hybrids(model: ModelFile, presets: PresetTable, sizes: SizeTable, budget_bytes: int) -> dict[str, Recipe]:
     """Name -> recipe within the budget; hybrids whose layer types this model cannot have are left out."""
     found = {}
     for name, hybrid in load_hybrids().items():
@@ -62,7 +61,9 @@ def _fitted(
         choice = solve(costs, bytes_of, room).choice
     except ValueError:
         return None
-    return recipe.replace({k: v for options, index in zip(mixes, choice, strict=True) for k, v in options[index].items()})
+    return recipe.replace(
+        {k: v for options, index in zip(mixes, choice, strict=True) for k, v in options[index].items()}
+    )
 
 
 def _options(
@@ -85,4 +86,4 @@ def _bytes(mix: Mapping[str, str], sizes: SizeTable) -> int:
 
 def _damage(mix: Mapping[str, str], model: ModelFile) -> float:
     """Every weight equally sensitive: error falls fourfold with each bit."""
-    return sum(model.by_name[t].n_elements * 4.0 ** -type_of(kind).bits_per_weight for t, kind in mix.items())
+    return math.fsum(model.by_name[t].n_elements * 4.0 ** -type_of(kind).bits_per_weight for t, kind in mix.items())

@@ -56,9 +56,7 @@ def solve(costs: Floats, sizes: Integers, budget: int) -> Assignment:
     )
 
 
-def _relax(
-    costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest: Integers
-) -> tuple[Integers, float]:
+def _relax(costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest: Integers) -> tuple[Integers, float]:
     """The best feasible point of the Lagrangian's path over the price of a byte, and the dual bound."""
     weights = np.where(np.isfinite(costs), sizes, 0).astype(np.float64)
 

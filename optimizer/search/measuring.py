@@ -1,4 +1,4 @@
-"""Score recipes on one text, each range of chunks once in a lifetime: what SQL already knows is never evaluated again."""
+"""Score recipes on one text, each range of chunks once in a lifetime: what SQL knows is never evaluated again."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +85,7 @@ class Measurer:
         return self._store.add_recipe(self._model.id, recipe.key, recipe.tensor_types, plain_bytes=plain)
 
     def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Measurement:
-        """The score on chunks 0 … n_chunks-1; only the ranges that SQL does not have are evaluated, and kept at once."""
+        """The score on chunks 0 … n_chunks-1; ranges that SQL does not have are evaluated, and kept at once."""
         record = self.record(recipe)
         known = self._store.find_evaluations(record.id, self.text.text_id, self.text.settings_key)
         scores = {chunk["chunk"]: ChunkScore.from_dict(chunk) for row in known for chunk in row.chunks}

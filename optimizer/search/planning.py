@@ -86,9 +86,7 @@ class Plan:
 
     def bank_bytes(self) -> int:
         """Disk that the shards of all allowed options take, each made once."""
-        pairs = {
-            pair for unit in self.space.units for option in unit.options for pair in option.tensor_types.items()
-        }
+        pairs = {pair for unit in self.space.units for option in unit.options for pair in option.tensor_types.items()}
         return sum(self.sizes.tensor_bytes(tensor, tensor_type) for tensor, tensor_type in pairs)
 
 
@@ -101,7 +99,9 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
             "or allow it with --set quantization.allow_requantize=true"
         )
     if not model.has_tokenizer:
-        raise GgufError(f"{model.paths[0]} holds no tokenizer, so no text can be scored; convert the model with its vocabulary")
+        raise GgufError(
+            f"{model.paths[0]} holds no tokenizer, so no text can be scored; convert the model with its vocabulary"
+        )
     imatrix = open_imatrix(config.imatrix, model, beside=beside)
     presets = load_presets(model, imatrix=imatrix is not None)
     sizes = SizeTable(model, presets.quantizable)
@@ -119,10 +119,11 @@ def open_imatrix(name: str | None, model: ModelFile, *, beside: Path | None = No
         return None
     if name == "auto":
         raise ImatrixError(
-            "--imatrix auto: layerquant cannot make an importance matrix yet; make one with llama-imatrix and give its file"
+            "--imatrix auto: layerquant cannot make an importance matrix yet; "
+            "make one with llama-imatrix and give its file"
         )
     imatrix = Imatrix.open(find_file(name, beside=beside))
-    imatrix.check(model)
+    imatrix.check_model(model.tensors)
     return imatrix
 
 
@@ -149,7 +150,9 @@ def build_space(
 
     if config.units == "layers":
         mixes_by_layer = _layer_mixes(names, model, presets)
-        tensor_types = tuple({t: None for mixes in mixes_by_layer.values() for mix in mixes.values() for t in mix.values()})
+        tensor_types = tuple(
+            {t: None for mixes in mixes_by_layer.values() for mix in mixes.values() for t in mix.values()}
+        )
     else:
         tensor_types = tuple(dict.fromkeys(parse_tensor_type(name) for name in names))
     _check_coverage(tensor_types, imatrix, free)
@@ -162,17 +165,19 @@ def build_space(
             mixes = {name: resolved(tensors, name) for name in sorted(tensor_types, key=_bits)}
         units.append(make_unit(unit_name, tensors, mixes, sizes))
     for tensor, tensor_type in pins.items():
-        units.append(make_unit(tensor.removesuffix(".weight"), (tensor,), {tensor_type: resolved([tensor], tensor_type)}, sizes))
+        units.append(
+            make_unit(tensor.removesuffix(".weight"), (tensor,), {tensor_type: resolved([tensor], tensor_type)}, sizes)
+        )
     if all(len(unit.options) == 1 for unit in units):
-        raise ConfigError(f"nothing to choose between: {', '.join(names)} gives every unit one option; name more with --types")
+        raise ConfigError(
+            f"nothing to choose between: {', '.join(names)} gives every unit one option; name more with --types"
+        )
     smallest = Recipe({t: types for unit in units for t, types in unit.options[0].tensor_types.items()})
     overhead = sizes.file_size(smallest, plain=False) - sum(unit.options[0].n_bytes for unit in units)
     return SearchSpace(tuple(units), overhead)
 
 
-def _layer_mixes(
-    names: Sequence[str], model: ModelFile, presets: PresetTable
-) -> dict[int, dict[str, dict[str, str]]]:
+def _layer_mixes(names: Sequence[str], model: ModelFile, presets: PresetTable) -> dict[int, dict[str, dict[str, str]]]:
     """Layer -> layer type -> tensor -> type, as each name reads at that layer of this model."""
     known = LayerTypeNames.of(LayerTypes(()), presets)
     return {
@@ -203,7 +208,9 @@ def _baselines(
             found.append(Baseline(name, PRESET, recipe, sizes.file_size(recipe, plain=True)))
     if wanted.variants:
         for name, resolved in file_presets(model, presets).items():
-            found.append(Baseline(f"{name} (file)", HYBRID, resolved.recipe, sizes.file_size(resolved.recipe, plain=True)))
+            found.append(
+                Baseline(f"{name} (file)", HYBRID, resolved.recipe, sizes.file_size(resolved.recipe, plain=True))
+            )
     if wanted.uniform:
         recipe = uniform_fill(space, quantizable_parameters(model, presets), budget.n_bytes)
         found.append(Baseline("uniform", UNIFORM, recipe, sizes.file_size(recipe, plain=False)))
@@ -232,13 +239,17 @@ def _pinned(pins: Mapping[str, str], tensors: Sequence[str]) -> dict[str, str]:
 def _check_coverage(tensor_types: Sequence[str], imatrix: Imatrix | None, tensors: Sequence[str]) -> None:
     needing = [name for name in tensor_types if name in LOW_BIT_TYPES]
     if needing and imatrix is None:
-        raise ImatrixError(f"{', '.join(needing)} need an importance matrix; give one with --imatrix FILE, or leave them out of --types")
+        raise ImatrixError(
+            f"{', '.join(needing)} need an importance matrix; give one with --imatrix FILE, "
+            "or leave them out of --types"
+        )
     if needing and imatrix is not None:
         bare = [tensor for tensor in tensors if layer_of(tensor) is not None and not imatrix.covered(tensor)]
         if bare:
             raise ImatrixError(
                 f"{', '.join(needing)} need importance for every tensor, and {imatrix.path} has none for {bare[0]}"
-                f"{f' and {len(bare) - 1} others' if len(bare) > 1 else ''}; leave them out of --types, or make a fuller imatrix"
+                f"{f' and {len(bare) - 1} others' if len(bare) > 1 else ''}; "
+                "leave them out of --types, or make a fuller imatrix"
             )
 
 

@@ -141,7 +141,9 @@ def _roles(tensors: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def _shares(results: Sequence[ProbeResult], kind: str, base_kld: float, step: float) -> dict[str, float]:
     """Subject -> share; noise below zero is lifted to a tenth of the median, a failed probe is protected."""
-    measured = {r.probe.subject: (r.kld - base_kld) / step for r in results if r.probe.kind == kind and r.kld is not None}
+    measured = {
+        r.probe.subject: (r.kld - base_kld) / step for r in results if r.probe.kind == kind and r.kld is not None
+    }
     failed = [r.probe.subject for r in results if r.probe.kind == kind and r.kld is None]
     positive = sorted(share for share in measured.values() if share > 0)
     floor = 0.1 * positive[len(positive) // 2] if positive else 1e-6

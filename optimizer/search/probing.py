@@ -71,7 +71,9 @@ def run_probes(
         if index + 1 < len(probing.probes):
             prefetch(probing.probes[index + 1].recipe)
         known = (imported or {}).get((probe.subject, probe.tensor_type))
-        results.append(ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter))
+        results.append(
+            ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter)
+        )
         reporter.advance(index + 1, probe.name)
     store.add_sensitivities(_records(measurer, results, probing, store))
     return fit(results, base_kld, plan.parameters, probing.probe_type)

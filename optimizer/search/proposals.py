@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optimizer.search.decoding import decode, random_damage
 from optimizer.search.knapsack import solve
 from optimizer.search.space import SearchSpace
 from optimizer.search.surrogate import DamageModel, Observation
@@ -31,19 +32,6 @@ class Proposal:
     choice: Integers
     origin: str
     predicted_damage: float | None
-
-
-def decode(space: SearchSpace, damage: Floats, budget_bytes: int) -> Integers:
-    """The choice of least damage that fits; only allowed options."""
-    costs = np.where(space.allowed, damage, np.inf)
-    return solve(costs, space.sizes, budget_bytes - space.overhead_bytes).choice
-
-
-def random_damage(space: SearchSpace, rng: np.random.Generator) -> Floats:
-    """Damage that knows nothing but that fewer bytes hurt more: a random weight a unit over each option's bytes."""
-    weights = rng.exponential(1.0, (len(space.units), 1))
-    smallest = np.where(space.allowed, space.sizes, np.iinfo(np.int64).max).min(axis=1, keepdims=True)
-    return weights * np.exp(-3.0 * (space.sizes / smallest - 1.0)) * smallest
 
 
 def propose(

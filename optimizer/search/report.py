@@ -1,4 +1,4 @@
-"""The final table: the winner and the baselines on text that the search never saw. It reads trials and measures, never chooses.
+"""The final table: the winner and the baselines on text that the search never saw. It never chooses.
 
 The winner of a budget is the complete trial of lowest KLD on search text that fits it; whether report text agrees is
 for the report to say.
@@ -86,7 +86,9 @@ def verdict(best: TrialRecord, rows: Sequence[Mapping[str, Any]], ours: Measurem
     margin = "" if sure else ", within the paired error"
     if ratio < 1:
         return f"the winner loses {ratio:.2f} x the KLD of {strongest['name']}, the best stock preset that fits{margin}"
-    return f"on report text the stock preset {strongest['name']} is better: the winner loses {ratio:.2f} x its KLD{margin}"
+    return (
+        f"on report text the stock preset {strongest['name']} is better: the winner loses {ratio:.2f} x its KLD{margin}"
+    )
 
 
 def _best(plan: Plan, trial: TrialRecord, recipe: Recipe, ours: Measurement) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from evaluators.evaluator import Evaluator
 from evaluators.noise_floor import measure_noise_floor
 from evaluators.process import EvaluatorProcess
 from evaluators.settings import RuntimeSettings
 from optimizer.config import SearchConfig
-from optimizer.errors import ConfigError, StorageError, StudyError
+from optimizer.errors import ConfigError, StorageError
 from optimizer.progress import Reporter
 from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.worker import QuantizationWorker
@@ -62,12 +64,18 @@ def run_search(
     evaluator_factory: EvaluatorFactory = EvaluatorProcess,
 ) -> Outcome:
     """Run or continue the study `name` until its trials and its report are there, or until it is asked to stop."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # trials are shown by the reporter
     config = plan.config
-    texts = choose_text(config.search_text, "search", beside=beside), choose_text(config.report_text, "report", beside=beside)
+    texts = (
+        choose_text(config.search_text, "search", beside=beside),
+        choose_text(config.report_text, "report", beside=beside),
+    )
     check_distinct(*texts)
     for choice in texts:
         if choice.bundled:
-            reporter.line(f"[yellow]using the bundled {choice.path.name}; text like your readers' own is better[/yellow]")
+            reporter.line(
+                f"[yellow]using the bundled {choice.path.name}; text like your readers' own is better[/yellow]"
+            )
     with workplace.open_store() as store:
         study = open_study(store, plan, name, texts)
         target = config.trials * len(plan.budgets)
@@ -76,9 +84,7 @@ def run_search(
         lease = take_lease(store, study, reporter)
         options = {unit.name: [option.name for option in unit.options] for unit in plan.space.units}
         tracking = config.tracking
-        mirrors = Mirrors(
-            store, workplace.studies, study.id, options, mlflow=tracking.mlflow, optuna=tracking.optuna
-        )
+        mirrors = Mirrors(store, workplace.studies, study.id, options, mlflow=tracking.mlflow, optuna=tracking.optuna)
         with LeaseKeeper(store, lease), mirrors:
             deadline = time.monotonic() + config.hours * 3600 if config.hours else None
             context = SearchContext(store, study, lease, plan, reporter, deadline, interrupted)
@@ -185,7 +191,7 @@ def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank
         if cap < 2 * plan.budgets[-1].n_bytes:
             raise StorageError(
                 f"{workplace.bank_folder}: {show_bytes(free)} are free, and two candidates of "
-                f"{show_bytes(plan.budgets[-1].n_bytes)} must fit; free some space, or name another disk with --bank DIR"
+                f"{show_bytes(plan.budgets[-1].n_bytes)} must fit; free some space, or name another disk: --bank DIR"
             )
         reporter.line(
             f"[yellow]all shards would take {show_bytes(needed)}; the bank is kept below {show_bytes(cap)} "
@@ -280,9 +286,7 @@ def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitiv
     )  # fmt: skip
 
 
-def _report(
-    context: SearchContext, bench: Bench, workplace: Workplace, choice: TextChoice, noise: float
-) -> None:
+def _report(context: SearchContext, bench: Bench, workplace: Workplace, choice: TextChoice, noise: float) -> None:
     plan, store, reporter = context.plan, context.store, context.reporter
     settings = plan.config.evaluation
     store.update_study(context.lease, phase="report")
@@ -298,7 +302,8 @@ def _report(
         done += 1
 
     objects = [
-        budget_report(plan, budget, winner(store, context.study, budget), store, measurer, step) for budget in plan.budgets
+        budget_report(plan, budget, winner(store, context.study, budget), store, measurer, step)
+        for budget in plan.budgets
     ]
     first = objects[0]
     report: dict[str, Any] = {
@@ -351,9 +356,7 @@ def probe_only(
                 imported = {(row["unit"], row["tensor_type"]): row["kld"] for row in given}
                 _check_units(probing, imported)
                 chunks = probe_chunks(plan.config, text.n_chunks)
-                run_probes(
-                    plan, probing, measurer, store, chunks, reporter, lambda: None, builder.prefetch, imported
-                )
+                run_probes(plan, probing, measurer, store, chunks, reporter, lambda: None, builder.prefetch, imported)
         finally:
             evaluator.close()
         wanted = {(probe.subject, probe.tensor_type) for probe in probing.probes}
@@ -377,17 +380,6 @@ def _check_units(probing: Probing, imported: Mapping[tuple[str, str], float]) ->
     if strange:
         unit, tensor_type = strange[0]
         raise ConfigError(
-            f"the table of sensitivities names {unit} at {tensor_type}, which is no probe of this model and these types "
-            f"({len(strange)} such rows); was it made for another model?"
+            f"the table of sensitivities names {unit} at {tensor_type}, which is no probe of this model and these "
+            f"types ({len(strange)} such rows); was it made for another model?"
         )
-
-
-def require_finished(store: Store, name: str) -> StudyRecord:
-    """The study, or StudyError when it is missing or has no report yet."""
-    study = store.find_study(name)
-    if study is None:
-        known = ", ".join(each.name for each in store.studies()) or "none"
-        raise StudyError(f"there is no study {name}; studies here: {known}")
-    if study.report is None or study.state != "finished":
-        raise StudyError(f"study {name} is not finished; continue it with the same `layerquant search` command")
-    return study

@@ -14,7 +14,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optimizer.search.proposals import RANDOM, Proposal, decode, propose, random_damage
+from optimizer.search.decoding import decode, random_damage
+from optimizer.search.proposals import RANDOM, Proposal, propose
 from optimizer.search.space import SearchSpace
 from optimizer.search.surrogate import Observation
 
@@ -22,7 +23,6 @@ STANDARD_ERROR_ATTRIBUTE = "standard_error"
 BASELINE_ATTRIBUTE = "baseline"
 ORIGIN_ATTRIBUTE = "origin"
 PREDICTED_ATTRIBUTE = "predicted"
-SAMPLERS = ("layerquant", "random")
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -86,10 +86,10 @@ class SearchSampler(BaseSampler):
                 for name, distribution in search_space.items()
             }
         proposal = self._propose(study, space, trial.number)
-        storage = study._storage  # noqa: SLF001 - the one way a sampler leaves a note on its trial
-        storage.set_trial_user_attr(trial._trial_id, ORIGIN_ATTRIBUTE, proposal.origin)  # noqa: SLF001
+        storage = study._storage
+        storage.set_trial_user_attr(trial._trial_id, ORIGIN_ATTRIBUTE, proposal.origin)
         if proposal.predicted_damage is not None:
-            storage.set_trial_user_attr(trial._trial_id, PREDICTED_ATTRIBUTE, proposal.predicted_damage)  # noqa: SLF001
+            storage.set_trial_user_attr(trial._trial_id, PREDICTED_ATTRIBUTE, proposal.predicted_damage)
         return dict(space.params(proposal.choice))
 
     def sample_independent(

@@ -114,7 +114,12 @@ class SearchSpace:
 
 
 def make_unit(
-    name: str, tensors: Sequence[str], mixes: Mapping[str, Mapping[str, str]], sizes: TensorSizes, *, allowed: bool = True
+    name: str,
+    tensors: Sequence[str],
+    mixes: Mapping[str, Mapping[str, str]],
+    sizes: TensorSizes,
+    *,
+    allowed: bool = True,
 ) -> Unit:
     """A unit from named mixes (tensor -> type); mixes that come out equal keep the first name."""
     unit = Unit(name, tuple(tensors), ())

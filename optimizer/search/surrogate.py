@@ -19,9 +19,9 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 SCALE_SPREAD = 0.3
-UNIT_SPREAD = 0.25
+UNIT_SPREAD = 0.5
 TYPE_SPREAD = 0.15
-OPTION_SPREAD = 0.15
+OPTION_SPREAD = 0.2
 MODEL_ERROR = 0.02
 """Share of a trial's damage that the sum over units cannot explain."""
 FAR_ERROR = 0.25
@@ -91,7 +91,8 @@ class DamageModel:
         type_class = TYPE_SPREAD**2 * (weights @ self._by_class)[self._classes]
         option = np.zeros_like(self._prior)
         np.add.at(option, (self._rows, self._choices), weights[:, None] * self._terms)
-        return self._prior * (scale + unit + type_class + OPTION_SPREAD**2 * option)
+        correction: Floats = self._prior * (scale + unit + type_class + OPTION_SPREAD**2 * option)
+        return correction
 
     def _class_sums(self, choices: Integers, terms: Floats) -> Floats:
         sums = np.zeros((len(choices), self._n_classes))

@@ -31,7 +31,9 @@ def choose_text(name: str | None, role: str, *, beside: Path | None = None) -> T
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ConfigError(f"{role} text {path} cannot be read: {error.strerror}; give a text file with --{role}-text") from None
+        raise ConfigError(
+            f"{role} text {path} cannot be read: {error.strerror}; give a text file with --{role}-text"
+        ) from None
     return TextChoice(path, digest, name is None)
 
 

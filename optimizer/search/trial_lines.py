@@ -3,7 +3,10 @@
 from optimizer.search.budget import Budget
 from optimizer.store import TrialRecord
 
-HEADER = f"{'trial':>5}  {'recipe':<22} {'bytes':>16} {'left':>9}  {'KLD (nats/token)':<20} {'PPL':>8}  {'chunks':>6}  {'s':>5}"
+HEADER = (
+    f"{'trial':>5}  {'recipe':<22} {'bytes':>16} {'left':>9}  {'KLD (nats/token)':<20} "
+    f"{'PPL':>8}  {'chunks':>6}  {'s':>5}"
+)
 
 
 def trial_line(trial: TrialRecord, budget: Budget, *, crowned: bool) -> str:

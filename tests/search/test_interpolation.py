@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -36,6 +37,6 @@ def test_no_ladder_no_figure() -> None:
 def test_undominated_falls_strictly(pairs: list[tuple[int, float]]) -> None:
     points = [LadderPoint(str(i), n_bytes, kld) for i, (n_bytes, kld) in enumerate(pairs)]
     front = undominated(points)
-    assert all(a.n_bytes < b.n_bytes and a.kld > b.kld for a, b in zip(front, front[1:], strict=False))
+    assert all(a.n_bytes < b.n_bytes and a.kld > b.kld for a, b in itertools.pairwise(front))
     for point in points:
         assert any(kept.n_bytes <= point.n_bytes and kept.kld <= point.kld for kept in front)
