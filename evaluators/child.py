@@ -1,7 +1,8 @@
 """The evaluator's child process: `python -m evaluators.child CONNECTION LOG PARENT IDLE`, see evaluators.process.
 
-Reads (method, arguments, wants progress) from the connection and answers ("progress", done, total),
-("result", value), ("error", EvaluationError) or ("failure", traceback). The first message is the settings.
+Reads (method, arguments, wants progress) from the connection and answers ("begun", None), then ("progress",
+(done, total)) for each chunk, and at the end ("result", value), ("error", EvaluationError) or ("failure", traceback).
+The first message is the settings.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def serve(connection: Connection, log_descriptor: int, idle_seconds: float) -> N
         except EOFError:
             evaluator.close()
             return
+        connection.send(("begun", None))
         if wants_progress:
             arguments = {**arguments, "progress": _reporter(connection)}
         connection.send(_answer(evaluator, method, arguments))

@@ -150,9 +150,13 @@ class EvaluatorProcess:
 
     def _call(self, method: str, progress: Progress | None = None, **arguments: Any) -> Any:
         with self._lock:
-            child = self._send((method, arguments, progress is not None))
+            child = self._begin(method, arguments, progress is not None)
             try:
-                kind, value = self._receive(child, method, progress)
+                kind, value = self._receive(child, method)
+                while kind == "progress":
+                    if progress is not None:
+                        progress(*value)
+                    kind, value = self._receive(child, method)
             except EOFError:
                 raise self._crash(method) from None
             except BaseException:
@@ -165,40 +169,39 @@ class EvaluatorProcess:
             raise EvaluationError(f"the evaluator failed in {method}, which is a defect of this program:\n{value}")
         return value
 
-    def _send(self, message: object) -> _Child:
-        """The child that has the message. One that died between calls, idle, is nobody's failure: it is replaced."""
+    def _begin(self, method: str, arguments: dict[str, Any], wants_progress: bool) -> _Child:
+        """The child that has begun. One that died between calls, idle, is nobody's failure: it is replaced."""
         for attempt in (1, 2):
             if self._child is None or self._child.process.poll() is not None:
                 self._discard()
                 self._child = self._start()
             try:
-                self._child.connection.send(message)
+                self._child.connection.send((method, arguments, wants_progress))
+                self._receive(self._child, method)
                 return self._child
-            except OSError:
+            except (OSError, EOFError):
                 if attempt == 2:
-                    raise self._crash("start") from None
+                    raise self._crash(method) from None
                 self._discard()
+            except BaseException:
+                self._discard()
+                raise
         raise AssertionError("unreachable")
 
-    def _receive(self, child: _Child, method: str, progress: Progress | None) -> tuple[str, Any]:
-        while True:
-            deadline = None if self._timeout is None else time.monotonic() + self._timeout
-            while not child.connection.poll(
-                0.5 if deadline is None else max(0.0, min(0.5, deadline - time.monotonic()))
-            ):
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise EngineTimeout(
-                        f"llama.cpp gave no sign of life for {self._timeout:g} seconds in {method} and was stopped; "
-                        f"allow more time, or use a smaller model or chunk. Its log ends:\n{child.log_tail()}"
-                    )
-            try:
-                kind, value = child.connection.recv()
-            except ConnectionResetError:
-                raise EOFError from None
-            if kind != "progress":
-                return kind, value
-            if progress is not None:
-                progress(*value)
+    def _receive(self, child: _Child, method: str) -> tuple[str, Any]:
+        """The child's next message. Raises EOFError when there will be none, EngineTimeout when it takes too long."""
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while not child.connection.poll(0.5 if deadline is None else max(0.0, min(0.5, deadline - time.monotonic()))):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise EngineTimeout(
+                    f"llama.cpp gave no sign of life for {self._timeout:g} seconds in {method} and was stopped; "
+                    f"allow more time, or use a smaller model or chunk. Its log ends:\n{child.log_tail()}"
+                )
+        try:
+            message: tuple[str, Any] = child.connection.recv()
+        except ConnectionResetError:
+            raise EOFError from None
+        return message
 
     def _start(self) -> _Child:
         ours, theirs = Pipe()

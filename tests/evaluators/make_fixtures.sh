@@ -27,7 +27,7 @@ until_complete() { # LAST-LINE-PATTERN OUTPUT ARGUMENTS...
     output=$2
     shift 2
     for attempt in 1 2 3 4 5 6 7 8 9 10; do
-        "$bin/llama-perplexity" -t 2 "$@" > stdout.txt 2> stderr.txt
+        "$bin/llama-perplexity" -t 1 "$@" > stdout.txt 2> stderr.txt
         if grep -q "$pattern" stdout.txt stderr.txt; then
             cat stdout.txt stderr.txt | grep -E "$keep" | sed -E 's/^[0-9.]+ I //; s/.*(Final estimate)/\1/' > "$output"
             return
