@@ -38,6 +38,7 @@ def quantize_command(
     model: ModelFile,
     out: Path,
     *,
+    source: Path | None = None,
     imatrix: Path | None = None,
     tensor_type_file: Path | None = None,
 ) -> str:
@@ -45,6 +46,7 @@ def quantize_command(
 
     Args:
         out: the GGUF to write.
+        source: the model as it shall be named; by default its path here, which a published card should not tell.
         imatrix: the importance matrix that the recipe was made with; without it the bytes would be others.
         tensor_type_file: an exported file that names every tensor; without one, the command names them itself.
     """
@@ -61,7 +63,7 @@ def quantize_command(
     else:
         inner = {name: given for name, given in explicit_types(recipe, model).items() if not _has_a_flag(name, recipe)}
         options += [("--tensor-type", word) for word in grouped_patterns(inner)]
-    options.append((str(model.paths[0]), str(out), base_preset(recipe, model)))
+    options.append((str(source or model.paths[0]), str(out), base_preset(recipe, model)))
     return " \\\n  ".join(["llama-quantize", *(shlex.join(words) for words in options)]) + "\n"
 
 

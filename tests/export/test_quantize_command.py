@@ -88,6 +88,12 @@ def test_imatrix_is_passed_on(dense: Subject, tmp_path: Path) -> None:
     assert take_apart(command).values["--imatrix"] == "my imatrix.gguf"
 
 
+def test_a_published_command_can_name_the_source_without_its_folder(dense: Subject) -> None:
+    command = quantize_command(mixed_recipe(dense, ["Q4_K"]), dense.model, Path("out.gguf"), source=Path("tiny.gguf"))
+    assert take_apart(command).positions[:2] == ["tiny.gguf", "out.gguf"]
+    assert str(dense.path.parent) not in command
+
+
 def test_requantizing_is_asked_for_only_where_it_happens(dense: Subject, tmp_path: Path) -> None:
     quantized = ModelFile.open(tiny_model(tmp_path, tensor_type="Q8_0", n_layer=1))
     weights = [tensor.name for tensor in quantized.tensors if len(tensor.shape) > 1]
