@@ -22,19 +22,23 @@ class Settings(BaseModel):
 class EvaluationSettings(Settings):
     """How candidates are scored. "Full text" means `chunks` chunks of `ctx_size` tokens."""
 
-    ctx_size: int = Field(512, ge=8, description="tokens a chunk (-c)")
-    chunks: int = Field(64, ge=1, description="chunks of search text")
-    report_chunks: int | None = Field(None, ge=1, description="chunks of report text; by default as many as `chunks`")
-    probe_chunks: int | None = Field(None, ge=1, description="chunks a probe; by default half of `chunks`")
-    first_rung: float = Field(0.25, gt=0, le=1, description="share of the chunks every trial sees before the race")
-    batch_size: int = Field(2048, ge=1, description="-b")
-    ubatch_size: int = Field(512, ge=1, description="-ub")
-    threads: int | None = Field(None, ge=1, description="-t; by default the physical cores")
-    n_gpu_layers: int = Field(0, description="-ngl; negative means all")
-    flash_attn: Literal["auto", "on", "off"] = Field("auto", description="-fa")
-    cache_type_k: str = Field("f16", description="-ctk")
-    cache_type_v: str = Field("f16", description="-ctv")
-    repack: bool = Field(True, description="false is --no-repack")
+    ctx_size: int = Field(default=512, ge=8, description="tokens a chunk (-c)")
+    chunks: int = Field(default=64, ge=1, description="chunks of search text")
+    report_chunks: int | None = Field(
+        default=None, ge=1, description="chunks of report text; by default as many as `chunks`"
+    )
+    probe_chunks: int | None = Field(default=None, ge=1, description="chunks a probe; by default half of `chunks`")
+    first_rung: float = Field(
+        default=0.25, gt=0, le=1, description="share of the chunks every trial sees before the race"
+    )
+    batch_size: int = Field(default=2048, ge=1, description="-b")
+    ubatch_size: int = Field(default=512, ge=1, description="-ub")
+    threads: int | None = Field(default=None, ge=1, description="-t; by default the physical cores")
+    n_gpu_layers: int = Field(default=0, description="-ngl; negative means all")
+    flash_attn: Literal["auto", "on", "off"] = Field(default="auto", description="-fa")
+    cache_type_k: str = Field(default="f16", description="-ctk")
+    cache_type_v: str = Field(default="f16", description="-ctv")
+    repack: bool = Field(default=True, description="false is --no-repack")
     rope_scaling: str | None = None
     rope_freq_base: float | None = None
     rope_freq_scale: float | None = None
@@ -46,31 +50,37 @@ class EvaluationSettings(Settings):
 
 
 class QuantizationSettings(Settings):
-    threads: int | None = Field(None, ge=1, description="threads that quantize; by default one a core")
-    bank_gib: float | None = Field(None, gt=0, description="cap of the shard bank; least recently used shards go")
+    threads: int | None = Field(default=None, ge=1, description="threads that quantize; by default one a core")
+    bank_gib: float | None = Field(
+        default=None, gt=0, description="cap of the shard bank; least recently used shards go"
+    )
     allow_requantize: bool = False
 
 
 class BaselineSettings(Settings):
-    presets: bool = Field(True, description="every stock preset that fits")
-    variants: bool = Field(True, description="presets with Q8_0 embeddings and output that fit")
-    uniform: bool = Field(True, description="the best uniform fill")
-    hybrids: bool = Field(True, description="the profiles of configs/hybrids stretched to this depth")
+    presets: bool = Field(default=True, description="every stock preset that fits")
+    variants: bool = Field(default=True, description="presets with Q8_0 embeddings and output that fit")
+    uniform: bool = Field(default=True, description="the best uniform fill")
+    hybrids: bool = Field(default=True, description="the profiles of configs/hybrids stretched to this depth")
 
 
 class TrackingSettings(Settings):
-    mlflow: str = Field("default", description="tracking URI; `default` is SQLite beside the studies; `none` is off")
-    optuna: bool = Field(True, description="keep Optuna's own tables, for optuna-dashboard")
+    mlflow: str = Field(
+        default="default", description="tracking URI; `default` is SQLite beside the studies; `none` is off"
+    )
+    optuna: bool = Field(default=True, description="keep Optuna's own tables, for optuna-dashboard")
 
 
 class SearchConfig(Settings):
     """Everything that makes two runs the same search."""
 
     model: str
-    study: str | None = Field(None, description="by default made from the model's name and the budget")
+    study: str | None = Field(default=None, description="by default made from the model's name and the budget")
     budget: str = "IQ4_XS"
     units: Literal["layers", "groups", "tensors"] = "layers"
-    types: tuple[str, ...] | None = Field(None, description="layer types (layers) or tensor types (groups, tensors)")
+    types: tuple[str, ...] | None = Field(
+        default=None, description="layer types (layers) or tensor types (groups, tensors)"
+    )
     pins: dict[str, str] = Field(
         default_factory=dict, description="regular expression over tensor names -> tensor type"
     )
@@ -79,8 +89,10 @@ class SearchConfig(Settings):
     prompts: str | None = None
     imatrix: str | None = None
     sampler: Literal["layerquant", "random"] = "layerquant"
-    trials: int = Field(100, ge=1, description="complete and pruned trials, baselines included, for each budget")
-    hours: float | None = Field(None, gt=0)
+    trials: int = Field(
+        default=100, ge=1, description="complete and pruned trials, baselines included, for each budget"
+    )
+    hours: float | None = Field(default=None, gt=0)
     seed: int = 0
     evaluation: EvaluationSettings = EvaluationSettings()
     quantization: QuantizationSettings = QuantizationSettings()

@@ -21,7 +21,9 @@ class Workplace:
         try:
             self.studies.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"{self.studies}: cannot be made ({error.strerror}); choose a folder with --studies") from None
+            raise StorageError(
+                f"{self.studies}: cannot be made ({error.strerror}); choose a folder with --studies"
+            ) from None
 
     def open_store(self) -> Store:
         self.prepare()

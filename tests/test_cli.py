@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,8 +127,6 @@ BAD = [
 def test_bad_input_is_one_clear_error(
     cli: Run, models: Path, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
-    import re
-
     inputs = tmp_path / "in"
     inputs.mkdir()
     (inputs / "tiny.txt").write_text("too short")
@@ -135,7 +134,7 @@ def test_bad_input_is_one_clear_error(
     code, out, err = cli(*(argument.format(**names) if "{" in argument else argument for argument in arguments))
     assert code == 2, err
     assert re.search(expected, err), err
-    assert err.startswith("error: ")
+    assert err.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in err
     assert out == ""
     assert not (tmp_path / "out.gguf").exists()
@@ -144,7 +143,14 @@ def test_bad_input_is_one_clear_error(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["trials", "x"], ["report", "x"], ["export", "x", "--as", "gguf"], ["status", "x"], ["stop", "x"], ["resume", "x"]],
+    [
+        ["trials", "x"],
+        ["report", "x"],
+        ["export", "x", "--as", "gguf"],
+        ["status", "x"],
+        ["stop", "x"],
+        ["resume", "x"],
+    ],
 )
 def test_a_study_that_is_not_there(cli: Run, arguments: list[str]) -> None:
     code, _, err = cli(*arguments)

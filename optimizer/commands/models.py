@@ -142,13 +142,13 @@ def evaluate(
         yarn_ext_factor=yarn_ext_factor, yarn_attn_factor=yarn_attn_factor, yarn_beta_fast=yarn_beta_fast,
         yarn_beta_slow=yarn_beta_slow,
     )  # fmt: skip
-    scored = ModelFile.open(candidate)
+    scored, reference_paths = ModelFile.open(candidate), _reference_paths(reference)
     reporter = TerminalReporter(err())
     evaluator = EvaluatorProcess(RuntimeSettings(**values, use_extra_bufts=not no_repack))
     try:
         reporter.phase("evaluation", 1)
         result = evaluate_file(
-            evaluator, scored.paths, _reference_paths(reference), text=find_file(text) if text else None, chunks=chunks,
+            evaluator, scored.paths, reference_paths, text=find_file(text) if text else None, chunks=chunks,
             progress=lambda done, total: reporter.work(done, total),
         )  # fmt: skip
     finally:

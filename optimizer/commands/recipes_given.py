@@ -25,7 +25,7 @@ def recipe_from_layer_types_option(given: str, flags: Flags, model: ModelFile, p
 
 
 def recipe_from_file(given: str, flags: Flags, model: ModelFile, presets: PresetTable) -> ResolvedRecipe:
-    """`--recipe`: a preset's name, or a file: JSON of tensor -> type, a GGUF of ours, LAYER_TYPES, or a tensor-type file."""
+    """A preset's name, or a file: JSON of tensor -> type, a GGUF of ours, LAYER_TYPES, or a tensor-type file."""
     path = Path(given)
     preset = presets.find(given)
     if preset is not None and not path.exists():

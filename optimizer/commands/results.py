@@ -59,11 +59,12 @@ def trials(
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
         predicted = "" if trial.predicted_kld is None else f"{trial.predicted_kld:.6f}"
-        table.add_row(
-            str(trial.number), trial.state, trial.name or trial.origin, f"{trial.size_bytes:,}", kld or trial.error or "",
-            f"{trial.perplexity:.4f}" if trial.perplexity else "", str(trial.chunks_scored), predicted,
-            style="bold green" if trial is best else "dim" if trial.state != "complete" else None,
-        )  # fmt: skip
+        damage = kld or trial.error or ""
+        perplexity = f"{trial.perplexity:.4f}" if trial.perplexity else ""
+        style = "bold green" if trial is best else "dim" if trial.state != "complete" else None
+        name, n_bytes = trial.name or trial.origin, f"{trial.size_bytes:,}"
+        chunks = str(trial.chunks_scored)
+        table.add_row(str(trial.number), trial.state, name, n_bytes, damage, perplexity, chunks, predicted, style=style)
     out().print(table)
 
 

@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 
 from evaluators.errors import EvaluationError
 from optimizer.errors import EngineError, StudyError
-from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import Baseline
 from optimizer.search.budget import Budget
@@ -31,6 +30,7 @@ from optimizer.search.sampler import (
     distributions,
     frozen_trial,
 )
+from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.trial_lines import trial_line
 from optimizer.store import Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
 
@@ -51,7 +51,7 @@ class SearchContext:
     study: StudyRecord
     lease: Lease
     plan: Plan
-    reporter: Reporter
+    reporter: StoredProgress
     deadline: float | None
     """time.monotonic() at which proposing ends."""
     interrupted: list[bool] = field(default_factory=lambda: [False])
@@ -117,11 +117,11 @@ class TrialLoop:
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
             done.append(baseline.name)
-            context.reporter.advance(len(done))
+            context.reporter.trials(len(done))
         while len(done) < target and not context.out_of_time:
             self._run_proposal()
             done.append("")
-            context.reporter.advance(len(done))
+            context.reporter.trials(len(done))
 
     def _replay(self, exclude: set[int]) -> list[str]:
         """Show Optuna and the race every finished trial of this budget; returns their names ("" for proposals)."""
@@ -211,7 +211,9 @@ class TrialLoop:
         """Score rung after rung; out as soon as the paired test says so."""
         label = trial.name or trial.origin
         spent = 0
-        stages = rungs(self._measurer.text.n_chunks, self._context.plan.config.evaluation.first_rung)
+        stages = rungs(
+            self._measurer.text.n_chunks, self._context.plan.config.evaluation.first_rung, self._measurer.batch
+        )
         for n_chunks in stages:
             measurement = self._measurer.measure(recipe, n_chunks, label)
             spent += measurement.new_tokens

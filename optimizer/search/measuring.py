@@ -77,6 +77,11 @@ class Measurer:
         self.text = text
 
     @property
+    def batch(self) -> int:
+        """Chunks that are decoded together."""
+        return self._evaluator.settings.n_sequences
+
+    @property
     def model_id(self) -> int:
         return self._model.id
 

@@ -46,7 +46,10 @@ def full_text_estimate(candidate: Mapping[int, float], incumbent: Mapping[int, f
     return everything * ours / theirs if theirs > 0 else ours / max(len(shared), 1)
 
 
-def rungs(chunks: int, first_share: float) -> tuple[int, ...]:
-    """How many chunks each stage of the race has seen at its end; the last is the full text."""
-    first = max(2, round(chunks * first_share))
+def rungs(chunks: int, first_share: float, batch: int = 1) -> tuple[int, ...]:
+    """How many chunks each stage of the race has seen at its end; the last is the full text.
+
+    Stages end at whole batches of `batch` chunks: which chunks share a batch moves a chunk's KLD a little.
+    """
+    first = max(1, -(-max(2, round(chunks * first_share)) // batch)) * batch
     return (first, chunks) if first < chunks else (chunks,)

@@ -32,6 +32,7 @@ from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import Probing, plan_probing, run_probes
 from optimizer.search.report import budget_report, measurements_needed, winner
+from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.texts import TextChoice, check_distinct, choose_text, prepare_text
 from optimizer.search.trial_lines import HEADER
 from optimizer.store import Lease, LeaseKeeper, ModelRecord, NewEvent, Store, StudyHeld, StudyRecord
@@ -87,7 +88,8 @@ def run_search(
         mirrors = Mirrors(store, workplace.studies, study.id, options, mlflow=tracking.mlflow, optuna=tracking.optuna)
         with LeaseKeeper(store, lease), mirrors:
             deadline = time.monotonic() + config.hours * 3600 if config.hours else None
-            context = SearchContext(store, study, lease, plan, reporter, deadline, interrupted)
+            progress = StoredProgress(reporter, store, lease, dict(study.progress or {}))
+            context = SearchContext(store, study, lease, plan, progress, deadline, interrupted)
             try:
                 with _bench(context, workplace, evaluator_factory) as bench:
                     _run_phases(context, bench, workplace, texts, mirrors.notify)
@@ -256,19 +258,20 @@ def _prepare(
 def _noise_floor(context: SearchContext, bench: Bench, text: MeasuredText) -> float:
     """The reference against itself, over other batch shapes and thread counts; kept with the study."""
     context.check_stop()
-    known = (context.study.progress or {}).get("noise_floor_kld")
+    known = context.reporter.kept("noise_floor_kld")
     if known is not None:
         return float(known)
     context.reporter.phase("noise floor", 1)
     chunks = list(range(min(NOISE_CHUNKS, text.n_chunks)))
     floor = measure_noise_floor(bench.evaluator, context.plan.model.paths, text.reference, chunks)
-    context.store.update_study(context.lease, progress={"noise_floor_kld": floor.mean_kld})
+    context.reporter.keep("noise_floor_kld", floor.mean_kld)
     return floor.mean_kld
 
 
 def probe_chunks(config: SearchConfig, available: int) -> int:
-    """Chunks a probe: as set, else half of the text, in whole batches."""
-    wanted = config.evaluation.probe_chunks or max(1, config.evaluation.chunks // 2)
+    """Chunks a probe: as set, else half of the text in whole batches."""
+    batch = runtime_settings(config).n_sequences
+    wanted = config.evaluation.probe_chunks or -(-config.evaluation.chunks // (2 * batch)) * batch
     return min(wanted, available)
 
 

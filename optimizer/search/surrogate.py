@@ -117,4 +117,5 @@ class DamageModel:
             return np.zeros(0)
         best = self._damage.min()
         distance = self._damage - best
-        return self._error**2 + (MODEL_ERROR * self._damage) ** 2 + (FAR_ERROR * distance) ** 2 + 1e-18
+        variance: Floats = self._error**2 + (MODEL_ERROR * self._damage) ** 2 + (FAR_ERROR * distance) ** 2 + 1e-18
+        return variance

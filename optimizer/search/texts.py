@@ -67,7 +67,7 @@ def prepare_text(
     settings_key = store.add_settings(settings)
     name = hashlib.sha256(json.dumps([settings_key, choice.sha256]).encode()).hexdigest()[:16]
     available = evaluator.tokenize(model.paths, choice.path).n_chunks(evaluator.settings.ctx_size)
-    wanted = min(chunks, available) or chunks  # a text without one whole chunk is the evaluator's to refuse
+    wanted = max(1, min(chunks, available))  # a text without one whole chunk is the evaluator's to refuse
     reference = evaluator.build_reference(
         model.paths, choice.path, references / name, chunks=wanted, identity=model.fingerprint, progress=progress
     )
