@@ -29,6 +29,7 @@ def quantize(
     source: Path, target: Path, ftype: str, overrides: Sequence[tuple[str, str]] = (), outer: str | None = None
 ) -> None:
     """``overrides``: (regular expression, ggml type) per tensor; ``outer``: the type of embedding and output."""
+    llama_cpp.llama_log_set(silent, None)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = THREADS
     parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{ftype}")

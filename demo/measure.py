@@ -24,7 +24,7 @@ from demo.verdicts import Verdict, final_number, tail_period, verdict
 
 PRESETS = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 CONTEXT = 512
-SEQUENCES = 16
+SEQUENCES = 32
 PROBLEM_TOKENS = 320
 LAYERS = 8
 
@@ -97,28 +97,28 @@ def degrade_layer(source: Path, target: Path, layer: int, tensor_type: str) -> N
     quantize(source, target, "Q2_K", overrides, outer="F16")
 
 
-def measure(model: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    figures: dict[str, Any] = {"models": {}, "layers": {}}
+def measure_divergences(model: Path, folder: Path, chunk_count: int) -> dict[str, Any]:
+    """Every preset against F16 on report text, then one layer at a time."""
     with open_model(model, CONTEXT) as runner:
         tokens = runner.tokenize((FOLDER / "texts" / "report.txt").read_text(encoding="utf-8"))
-        chunks = [tokens[start : start + CONTEXT] for start in range(0, CONTEXT * arguments.chunks, CONTEXT)]
+        chunks = [tokens[start : start + CONTEXT] for start in range(0, CONTEXT * chunk_count, CONTEXT)]
         reference = chunk_log_probabilities(runner, chunks)
+    figures: dict[str, Any] = {"presets": {}, "layers": {}}
+    print("| model | bytes | KLD | PPL | top-1 |\n" + "|---" * 5 + "|")
     for name in ("F16", *PRESETS):
-        path = model if name == "F16" else folder / f"{name}.gguf"
-        if name != "F16":
-            quantize(model, path, name)
-        row = {"size_bytes": path.stat().st_size, **divergence(path, reference, chunks)}
-        with open_model(path, CONTEXT, SEQUENCES) as runner:
-            row["problems"] = solve(runner, arguments.problems)
-            row["long"] = run_long(runner, arguments.long_prompts)
-        figures["models"][name] = row
-        print_model(name, row)
+        path = path_of(name, model, folder)
+        row = figures["presets"][name] = {"size_bytes": path.stat().st_size, **divergence(path, reference, chunks)}
+        print(
+            f"| {name} | {row['size_bytes']} | {row['mean_kld']:.5f} ± {row['mean_kld_standard_error']:.5f} "
+            f"| {row['perplexity']:.4f} | {row['top1_agreement']:.4f} |",
+            flush=True,
+        )
+    print("\n| layer | type | KLD |\n|---|---|---|")
     for tensor_type in ("Q2_K", "Q3_K"):
         for layer in range(LAYERS):
             path = folder / "layer.gguf"
             degrade_layer(model, path, layer, tensor_type)
-            figures["layers"][f"{tensor_type} {layer}"] = divergence(path, reference, chunks)
-            row = figures["layers"][f"{tensor_type} {layer}"]
+            row = figures["layers"][f"{tensor_type} {layer}"] = divergence(path, reference, chunks)
             print(
                 f"| {layer} | {tensor_type} | {row['mean_kld']:.5f} ± {row['mean_kld_standard_error']:.5f} |",
                 flush=True,
@@ -126,15 +126,24 @@ def measure(model: Path, folder: Path, arguments: argparse.Namespace) -> dict[st
     return figures
 
 
-def print_model(name: str, row: dict[str, Any]) -> None:
-    outcomes = [prompt["verdict"] for prompt in row["long"]]
-    print(
-        f"| {name} | {row['size_bytes']} | {row['mean_kld']:.5f} ± {row['mean_kld_standard_error']:.5f} "
-        f"| {row['perplexity']:.4f} | {row['top1_agreement']:.4f} "
-        f"| {row['problems']['solved']}/{row['problems']['total']} | {row['problems']['stopped']} "
-        f"| {outcomes.count('loop')} | {outcomes.count('out of tokens')} of {len(outcomes)} |",
-        flush=True,
-    )
+def measure_answers(model: Path, folder: Path, problems: int, long: int) -> dict[str, Any]:
+    """Every preset on unseen problems and on long prompts, greedily."""
+    figures: dict[str, Any] = {}
+    print("\n| model | solved | stopped | long: loops | long: out of tokens |\n" + "|---" * 5 + "|")
+    for name in ("F16", *PRESETS):
+        with open_model(path_of(name, model, folder), CONTEXT, SEQUENCES) as runner:
+            row = figures[name] = {"problems": solve(runner, problems), "long": run_long(runner, long)}
+        outcomes = [answer["verdict"] for answer in row["long"]]
+        print(
+            f"| {name} | {row['problems']['solved']} of {problems} | {row['problems']['stopped']} "
+            f"| {outcomes.count('loop')} | {outcomes.count('out of tokens')} of {long} |",
+            flush=True,
+        )
+    return figures
+
+
+def path_of(name: str, model: Path, folder: Path) -> Path:
+    return model if name == "F16" else folder / f"{name}.gguf"
 
 
 def main() -> None:
@@ -143,11 +152,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--chunks", type=int, default=100, help="chunks of 512 tokens of the report text")
     parser.add_argument("--problems", type=int, default=200)
-    parser.add_argument("--long-prompts", type=int, default=100)
+    parser.add_argument("--long-prompts", type=int, default=60)
     arguments = parser.parse_args()
-    print("| model | bytes | KLD | PPL | top-1 | solved | stopped | loops | out of tokens |\n" + "|---" * 9 + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(arguments.model, Path(folder), arguments)
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for preset in PRESETS:
+            quantize(arguments.model, path_of(preset, arguments.model, folder), preset)
+        figures["divergence"] = measure_divergences(arguments.model, folder, arguments.chunks)
+        figures["answers"] = measure_answers(arguments.model, folder, arguments.problems, arguments.long_prompts)
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
