@@ -198,7 +198,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Measure how sensitive each part of a model is, and what each type costs; kept and reused by every search."""
-    from optimizer.search.runner import probe_only  # optuna and scipy: not for commands that only look
+    from optimizer.search.probe_run import probe_only  # optuna and scipy: not for commands that only look
 
     changes: dict[str, Any] = {"model": str(model)} | given(
         budget=budget, units=units, types=types, search_text=search_text, imatrix=imatrix

@@ -177,9 +177,9 @@ def _text(exported: Exported, form: str) -> str:
         return layer_types_text(plan.layer_types(recipe), comments)
     if form == "tensor-type-file":
         return tensor_type_file(recipe, plan.model)
-    command = quantize_command(
-        recipe, plan.model, Path(f"{exported.study.name}.gguf"), imatrix=plan.imatrix.path if plan.imatrix else None
-    )
+    imatrix = plan.imatrix.path if plan.imatrix else None
+    out_name = Path(f"{exported.study.name}.gguf")
+    command = quantize_command(recipe, plan.model, out_name, imatrix=imatrix)
     if form == "command":
         return command
     if exported.study.report is None:
@@ -192,7 +192,14 @@ def _text(exported: Exported, form: str) -> str:
         raise ConfigError(
             f"trial {exported.trial.number} is no winner of this study; a model card is written for winners only"
         )
-    return model_card(view, front, tensor_types=recipe.tensor_types, command=command)
+    shared = quantize_command(
+        recipe,
+        plan.model,
+        out_name,
+        source=Path(plan.model.paths[0].name),
+        imatrix=Path(imatrix.name) if imatrix else None,
+    )
+    return model_card(view, front, tensor_types=recipe.tensor_types, command=shared)
 
 
 def provenance(exported: Exported) -> str | None:

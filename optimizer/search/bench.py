@@ -1,0 +1,93 @@
+"""What scores and builds candidates during one run: evaluator, shard bank and quantization worker."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from evaluators.evaluator import Evaluator
+from evaluators.settings import RuntimeSettings
+from optimizer.config import SearchConfig
+from optimizer.errors import StorageError
+from optimizer.progress import Reporter
+from optimizer.quantization.bank import ShardBank
+from optimizer.quantization.open_files import raise_open_file_limit
+from optimizer.quantization.worker import QuantizationWorker
+from optimizer.search.budget import show_bytes
+from optimizer.search.building import CandidateBuilder
+from optimizer.search.measuring import MeasuredText, Measurer
+from optimizer.search.planning import Plan
+from optimizer.store import Lease, ModelRecord, Store
+from optimizer.workplace import Workplace
+
+FREE_DISK_SHARE = 0.8
+EvaluatorFactory = Callable[[RuntimeSettings], Evaluator]
+
+
+@dataclass(frozen=True)
+class Bench:
+    plan: Plan
+    store: Store
+    model: ModelRecord
+    evaluator: Evaluator
+    builder: CandidateBuilder
+
+    def measurer(self, lease: Lease | None, text: MeasuredText, reporter: Reporter) -> Measurer:
+        return Measurer(
+            self.store, lease, self.evaluator, self.builder.build, self.model, self.plan.sizes, text, reporter
+        )
+
+
+@contextmanager
+def open_bench(
+    plan: Plan, workplace: Workplace, store: Store, model: ModelRecord, reporter: Reporter, factory: EvaluatorFactory
+) -> Iterator[Bench]:
+    """Everything is closed at the end, whatever happened."""
+    bank = open_bank(plan, workplace, reporter)
+    raise_open_file_limit()  # the evaluator's process inherits it
+    evaluator = factory(runtime_settings(plan.config))
+    try:
+        with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:
+            yield Bench(plan, store, model, evaluator, CandidateBuilder(worker))
+    finally:
+        evaluator.close()
+        bank.close()
+
+
+def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank:
+    """The shard bank, with a cap that the disk can bear. Raises StorageError when not even two candidates fit."""
+    settings = plan.config.quantization
+    workplace.prepare()
+    free = shutil.disk_usage(workplace.studies).free
+    needed = plan.bank_bytes()
+    cap = int(settings.bank_gib * 2**30) if settings.bank_gib else None
+    bank = ShardBank(
+        workplace.bank_folder, cap_bytes=cap, threads=settings.threads, allow_requantize=settings.allow_requantize
+    )
+    at_hand = free + bank.stats().bytes
+    if cap is None and needed > FREE_DISK_SHARE * at_hand:
+        cap = int(FREE_DISK_SHARE * at_hand)
+        if cap < 2 * plan.budgets[-1].n_bytes:
+            raise StorageError(
+                f"{workplace.bank_folder}: {show_bytes(free)} are free, and two candidates of "
+                f"{show_bytes(plan.budgets[-1].n_bytes)} must fit; free some space, or name another disk: --bank DIR"
+            )
+        reporter.line(
+            f"[yellow]all shards would take {show_bytes(needed)}; the bank is kept below {show_bytes(cap)} "
+            "and makes the least recently used ones again[/yellow]"
+        )
+        bank.cap_bytes = cap
+    return bank
+
+
+def runtime_settings(config: SearchConfig) -> RuntimeSettings:
+    """The evaluator's settings of a search."""
+    values = config.evaluation.model_dump(exclude={"chunks", "report_chunks", "probe_chunks", "first_rung", "repack"})
+    return RuntimeSettings(**values, use_extra_bufts=config.evaluation.repack)
+
+
+def probe_chunks(config: SearchConfig, available: int) -> int:
+    """Chunks a probe: as set, else half of the text in whole batches."""
+    batch = runtime_settings(config).n_sequences
+    wanted = config.evaluation.probe_chunks or -(-config.evaluation.chunks // (2 * batch)) * batch
+    return min(wanted, available)
