@@ -13,10 +13,9 @@ help: ## list what can be made
 setup: ## make .venv from uv.lock (compiles llama.cpp once; milliseconds when nothing changed)
 	@$(PYTHON) tools/set_up.py
 
-demo: setup ## search on the bundled model, then show the report and export the winner
+demo: setup ## search on the bundled model, show the table, export the winner and a report page
 	$(BIN)/layerquant search configs/demo.yaml --studies studies
-	$(BIN)/layerquant report demo --studies studies
-	$(BIN)/layerquant export demo --studies studies --as layer-types
+	$(BIN)/layerquant report demo --studies studies --html studies/demo/report.html
 	$(BIN)/layerquant export demo --studies studies --as gguf -o studies/demo/demo-IQ4_XS-layerquant.gguf
 
 test: setup ## the test suite

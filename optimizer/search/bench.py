@@ -1,5 +1,6 @@
 """What scores and builds candidates during one run: evaluator, shard bank and quantization worker."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,10 +49,16 @@ def open_bench(
     evaluator = factory(runtime_settings(plan.config))
     try:
         with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:
-            yield Bench(plan, store, model, evaluator, CandidateBuilder(worker))
+            yield Bench(plan, store, model, evaluator, CandidateBuilder(worker, ahead=has_idle_cores(evaluator)))
     finally:
         evaluator.close()
         bank.close()
+
+
+def has_idle_cores(evaluator: Evaluator) -> bool:
+    """Whether quantizing beside the evaluator costs it nothing: it runs on a GPU, or leaves cores free."""
+    settings = evaluator.settings
+    return settings.n_gpu_layers != 0 or settings.resolved_threads() < (os.cpu_count() or 1)
 
 
 def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank:

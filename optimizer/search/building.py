@@ -10,15 +10,20 @@ NOW, NEXT = 0, 1
 
 
 class CandidateBuilder:
-    """Lets the quantization worker fill the bank ahead of the evaluator."""
+    """Lets the quantization worker fill the bank ahead of the evaluator, where that has cores to spare.
 
-    def __init__(self, worker: QuantizationWorker) -> None:
+    llama.cpp's threads wait for each other by spinning: on a machine whose every core evaluates, quantizing at the same
+    time slows both.
+    """
+
+    def __init__(self, worker: QuantizationWorker, *, ahead: bool) -> None:
         self._worker = worker
+        self._fills_ahead = ahead
         self._ahead: dict[str, Future[Candidate]] = {}
 
     def prefetch(self, recipe: Recipe) -> None:
         """Make the recipe's shards in the background, behind whatever is needed now."""
-        if recipe.key not in self._ahead:
+        if self._fills_ahead and recipe.key not in self._ahead:
             self._ahead[recipe.key] = self._worker.submit(recipe, NEXT)
 
     def build(self, recipe: Recipe) -> Candidate:

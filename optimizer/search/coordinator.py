@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from evaluators.errors import EvaluationError
 from optimizer.errors import EngineError, StudyError
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.baselines import Baseline
+from optimizer.search.baselines import PRESET, Baseline
 from optimizer.search.budget import Budget
 from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.planning import Plan
@@ -85,6 +85,8 @@ class TrialLoop:
         self._budget = budget
         self._space = context.plan.space
         self._incumbent: Measurement | None = None
+        self._best_preset: float | None = None
+        self._best_preset_name: str | None = None
         self._failures = 0
         self._study = optuna.create_study(
             sampler=SearchSampler(
@@ -117,11 +119,11 @@ class TrialLoop:
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
             done.append(baseline.name)
-            context.reporter.trials(len(done))
+            context.reporter.trials(len(done), self._standing())
         while len(done) < target and not context.out_of_time:
             self._run_proposal()
             done.append("")
-            context.reporter.trials(len(done))
+            context.reporter.trials(len(done), self._standing())
 
     def _replay(self, exclude: set[int]) -> list[str]:
         """Show Optuna and the race every finished trial of this budget; returns their names ("" for proposals)."""
@@ -133,6 +135,7 @@ class TrialLoop:
         names = []
         for trial in trials:
             self._study.add_trial(self._as_optuna(trial))
+            self._note_preset(trial)
             if trial.state == "complete":
                 self._crown(self._measure_again(trial))
             if trial.state in ("complete", "pruned"):
@@ -200,6 +203,7 @@ class TrialLoop:
         events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
         ended = self._context.store.finish_trial(self._context.lease, trial.id, outcome, events=events)
         self._notify()
+        self._note_preset(ended)
         crowned = measurement is not None and outcome.state == "complete" and self._crown(measurement)
         self._failures = self._failures + 1 if ended.state == "failed" else 0
         if self._failures >= MAX_FAILURES:
@@ -239,6 +243,22 @@ class TrialLoop:
             tokens_spent=spent,
             metrics=metrics,
         )
+
+    def _standing(self) -> str:
+        """Best so far against the best preset that fits, on search text."""
+        if self._incumbent is None:
+            return ""
+        best = self._incumbent.score.mean_kld
+        if self._best_preset is None:
+            return f"best {best:.6f}"
+        return f"best {best:.6f} = {best / self._best_preset:.3f} x {self._best_preset_name}"
+
+    def _note_preset(self, trial: TrialRecord) -> None:
+        kld = trial.mean_kld
+        if trial.state != "complete" or kld is None or not trial.origin.startswith(f"{PRESET}:"):
+            return
+        if self._best_preset is None or kld < self._best_preset:
+            self._best_preset, self._best_preset_name = kld, trial.name
 
     def _crown(self, measurement: Measurement) -> bool:
         """Make a complete trial the incumbent when its full-text KLD is the lowest so far."""

@@ -43,9 +43,9 @@ class StoredProgress:
             self._lease, progress={**self._kept, "done": done, "total": self._total, "eta_seconds": left}
         )
 
-    def trials(self, done: int) -> None:
+    def trials(self, done: int, detail: str = "") -> None:
         """Like `advance`, for phases made of trials: the store counts those itself."""
-        self._inner.advance(done)
+        self._inner.advance(done, detail)
 
     def work(self, done: int, total: int, detail: str = "") -> None:
         self._inner.work(done, total, detail)
