@@ -126,20 +126,17 @@ def measure_divergences(model: Path, folder: Path, chunk_count: int) -> dict[str
     return figures
 
 
-def measure_answers(model: Path, folder: Path, problems: int, long: int) -> dict[str, Any]:
-    """Every preset on unseen problems and on long prompts, greedily."""
-    figures: dict[str, Any] = {}
-    print("\n| model | solved | stopped | long: loops | long: out of tokens |\n" + "|---" * 5 + "|")
-    for name in ("F16", *PRESETS):
-        with open_model(path_of(name, model, folder), CONTEXT, SEQUENCES) as runner:
-            row = figures[name] = {"problems": solve(runner, problems), "long": run_long(runner, long)}
-        outcomes = [answer["verdict"] for answer in row["long"]]
-        print(
-            f"| {name} | {row['problems']['solved']} of {problems} | {row['problems']['stopped']} "
-            f"| {outcomes.count('loop')} | {outcomes.count('out of tokens')} of {long} |",
-            flush=True,
-        )
-    return figures
+def measure_answers(path: Path, name: str, problems: int, long: int) -> dict[str, Any]:
+    """One model on unseen problems and on long prompts, greedily."""
+    with open_model(path, CONTEXT, SEQUENCES) as runner:
+        row = {"problems": solve(runner, problems), "long": run_long(runner, long)}
+    outcomes = [answer["verdict"] for answer in row["long"]]
+    print(
+        f"| {name} | {row['problems']['solved']} of {problems} | {row['problems']['stopped']} "
+        f"| {outcomes.count('loop')} | {outcomes.count('out of tokens')} of {long} |",
+        flush=True,
+    )
+    return row
 
 
 def path_of(name: str, model: Path, folder: Path) -> Path:
@@ -150,19 +147,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=FOLDER / "model" / "demo-F16.gguf")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--chunks", type=int, default=100, help="chunks of 512 tokens of the report text")
+    parser.add_argument("--chunks", type=int, default=100, help="of 512 tokens of the report text; 0: none")
+    parser.add_argument("--answers", default="F16," + ",".join(PRESETS), help="models that answer prompts")
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--long-prompts", type=int, default=60)
     arguments = parser.parse_args()
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"answers": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for preset in PRESETS:
             quantize(arguments.model, path_of(preset, arguments.model, folder), preset)
-        figures["divergence"] = measure_divergences(arguments.model, folder, arguments.chunks)
-        figures["answers"] = measure_answers(arguments.model, folder, arguments.problems, arguments.long_prompts)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        if arguments.chunks:
+            figures |= measure_divergences(arguments.model, folder, arguments.chunks)
+        print("\n| model | solved | stopped | long: loops | long: out of tokens |\n" + "|---" * 5 + "|", flush=True)
+        for preset in arguments.answers.split(","):
+            figures["answers"][preset] = measure_answers(
+                path_of(preset, arguments.model, folder), preset, arguments.problems, arguments.long_prompts
+            )
+            if arguments.out:
+                arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -76,11 +76,12 @@ def make_problem(source: random.Random, steps: int) -> Problem:
     total = counts[first] + counts[second]
     if source.random() < 0.3 and total <= LARGEST:
         sentences.append(f"How many {first} and {second} does {name} have together?")
-        lines.append(f"Together: {counts[first]} + {counts[second]} = {total}.")
+        lines.append(f"How many {first} and {second}? {counts[first]} + {counts[second]} = {total}.")
         answer = total
     else:
         item = source.choice((first, second))
         sentences.append(f"How many {item} does {name} have?")
+        lines.append(f"How many {item}?")
         answer = counts[item]
     lines.append(f"The answer is {answer}.")
     return Problem(" ".join(sentences), " ".join(lines), answer, steps)
