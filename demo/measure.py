@@ -1,6 +1,6 @@
 """Measure every figure of demo/README.md.
 
-Usage: python -m demo.measure [--model demo/model/demo-F16.gguf] [--out figures.json] [--chunks 100] [--problems 200]
+Usage: python -m demo.measure [--model demo/model/demo-F16.gguf] [--out figures.json] [--chunks 60] [--problems 200]
 
 Needs llama-cpp-python and numpy. Quantizes the presets into a temporary folder, then: greedy answers to unseen
 problems, long prompts, the divergence from F16 on report text, and the same with one layer at a time at Q2_K or Q3_K.
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=FOLDER / "model" / "demo-F16.gguf")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--chunks", type=int, default=100, help="of 512 tokens of the report text; 0: none")
+    parser.add_argument("--chunks", type=int, default=60, help="of 512 tokens of the report text; 0: none")
     parser.add_argument("--answers", default="F16," + ",".join(PRESETS), help="models that answer prompts")
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--long-prompts", type=int, default=60)

@@ -1,6 +1,6 @@
 """Train the demo model on the CPU and write it as an F16 GGUF.
 
-Usage: python -m demo.train [--steps 1600] [--seed 0] [--out demo/model]
+Usage: python -m demo.train [--steps 2150] [--seed 0] [--out demo/model]
 
 Needs the packages torch, tokenizers and gguf. A checkpoint is written beside the model every 100 steps; the same
 command continues an interrupted training from it.
@@ -107,7 +107,7 @@ def train(steps: int, seed: int, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=2150)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("demo/model"))
     arguments = parser.parse_args()
