@@ -32,6 +32,11 @@ from evaluators.reference import Reference
 from evaluators.settings import RuntimeSettings
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+_ENVIRONMENT = {
+    "GGML_NO_BACKTRACE": "1",  # else llama.cpp attaches a debugger to itself before it aborts
+    # Threads that spin while they wait make an evaluation many times slower beside any other program.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +222,7 @@ class EvaluatorProcess:
             stderr=log,
             pass_fds=(theirs.fileno(), log.fileno()),
             start_new_session=True,
-            # Without the second, llama.cpp attaches a debugger to itself before it aborts.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "GGML_NO_BACKTRACE": "1"},
+            env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         theirs.close()
         ours.send(self._settings)

@@ -98,7 +98,7 @@ class TerminalReporter:
         self._progress.update(self._step, completed=done, total=total, detail=detail)
 
     def line(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False)
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -244,9 +245,12 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
             rows: list[dict[str, Any]] = []
             for number, row in enumerate(reader, start=2):
                 try:
-                    rows.append({**row, "kld": float(row["kld"])})
+                    kld = float(row["kld"])
                 except (TypeError, ValueError):
-                    raise ConfigError(f"{path}, line {number}: {row['kld']!r} is no number") from None
+                    kld = math.nan
+                if not 0 <= kld < math.inf:
+                    raise ConfigError(f"{path}, line {number}: {row['kld']!r} is no KLD (a number, not negative)")
+                rows.append({**row, "kld": kld})
             return rows
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None

@@ -20,7 +20,7 @@ from optimizer.gguf.model_file import ModelFile
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
-from optimizer.search.budget import check_feasible, parse_budget, show_bytes
+from optimizer.search.budget import check_feasible, parse_budgets, show_bytes
 from optimizer.search.planning import build_space, open_imatrix, sized_presets
 
 DEFAULT_BUDGET = "IQ4_XS"
@@ -51,9 +51,10 @@ def plan(
     settings: dict[str, Any] = {"model": str(model), "units": units} | ({"types": types} if types else {})
     space = build_space(SearchConfig.load(None, settings), file, presets, sizes, importance)
     preset_bytes = sized_presets(presets, sizes)
-    chosen = parse_budget(budget or DEFAULT_BUDGET, preset_bytes, file.n_elements)
-    if budget is not None:
-        check_feasible(chosen, space.smallest_bytes, space.largest_bytes)
+    budgets = parse_budgets(budget or DEFAULT_BUDGET, preset_bytes, file.n_elements)
+    chosen = budgets[0]
+    for each in budgets if budget is not None else ():
+        check_feasible(each, space.smallest_bytes, space.largest_bytes)
     resolved = None
     if layer_types is not None:
         flags = flags_given(token_embedding_type, output_tensor_type)
@@ -69,6 +70,8 @@ def plan(
             "source_bytes": file.size_bytes,
             "budget": chosen.text,
             "budget_bytes": chosen.n_bytes,
+            "budgets": [{"budget": each.text, "budget_bytes": each.n_bytes} for each in budgets],
+            "bank_bytes": space.bank_bytes(sizes),
             "feasible_bytes": {"min": space.smallest_bytes, "max": space.largest_bytes},
             "presets": preset_bytes,
             "presets_needing_imatrix": [name for name, preset in presets.presets.items() if preset.needs_imatrix],
@@ -86,7 +89,9 @@ def plan(
     )
     needing = [name for name, preset in presets.presets.items() if preset.needs_imatrix]
     console.print(preset_table(preset_bytes, file.n_elements, chosen.n_bytes, needing))
-    console.print(f"budget {chosen.text} = {chosen.n_bytes:,} bytes, {show_bytes(chosen.n_bytes)}")
+    for each in budgets:
+        console.print(f"budget {each.text} = {each.n_bytes:,} bytes, {show_bytes(each.n_bytes)}")
+    console.print(f"disk for all shards of a search: {show_bytes(space.bank_bytes(sizes) + file.size_bytes)} at most")
     console.print(
         f"feasible by {units}: {space.smallest_bytes:,} to {space.largest_bytes:,} bytes "
         f"({len(space.units)} units, up to {space.shape[1]} options each)"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
-from optimizer.commands.search import existing_store, finished_study, named_study, show_report
+from optimizer.commands.search import best_so_far, existing_store, finished_study, named_study, show_report
 from optimizer.commands.shown import err, out, print_json
-from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError, StudyError
 from optimizer.export.layer_types_text import layer_types_text
 from optimizer.export.model_card import model_card
@@ -24,9 +24,10 @@ from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.claiming import kept_config
 from optimizer.search.planning import Plan, make_plan
 from optimizer.store import Store, StudyRecord, TrialRecord
-from optimizer.text_files import write_text
+from optimizer.text_files import make_folder, write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 FORMS = ("layer-types", "tensor-type-file", "command", "gguf", "folder", "card")
@@ -59,7 +60,7 @@ def trials(
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
         predicted = "" if trial.predicted_kld is None else f"{trial.predicted_kld:.6f}"
-        damage = kld or trial.error or ""
+        damage = kld or escape(trial.error or "")
         perplexity = f"{trial.perplexity:.4f}" if trial.perplexity else ""
         style = "bold green" if trial is best else "dim" if trial.state != "complete" else None
         name, n_bytes = trial.name or trial.origin, f"{trial.size_bytes:,}"
@@ -143,7 +144,7 @@ def export(
     with existing_store(workplace) as store:
         record = named_study(store, study)
         if trial is None:
-            found = store.best_trial(record.id)
+            found = best_so_far(store, record)
             if record.report:
                 found = store.trial(record.id, _fronts(dict(record.report))[0]["best"]["trial"])
             if found is None:
@@ -151,9 +152,7 @@ def export(
         else:
             found = store.trial(record.id, trial)
         recipe = Recipe(store.recipe(found.recipe_id).tensor_types)
-        path = store.model(record.model_id).path
-    kept = {key: value for key, value in record.config.items() if key != "texts"}
-    config = SearchConfig.model_validate({**kept, **({} if Path(kept["model"]).exists() else {"model": path})})
+    config = kept_config(record)
     exported = Exported(make_plan(config), record, found, recipe, workplace.bank_folder)
     if form == "gguf":
         _export_gguf(exported, output or workplace.study_folder(study) / f"{study}-trial{found.number}.gguf")
@@ -226,7 +225,7 @@ def provenance(exported: Exported) -> str | None:
 
 def _export_gguf(exported: Exported, output: Path) -> None:
     plan = exported.plan
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     block = provenance(exported)
     reporter = TerminalReporter(err())
     reporter.phase("writing GGUF", plan.sizes.file_size(exported.recipe, plain=block is None))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from optimizer.commands.options import (
@@ -31,7 +32,6 @@ from optimizer.commands.options import (
     RopeFreqScale,
     RopeScaling,
     Studies,
-    Study,
     Threads,
     UbatchSize,
     YarnAttnFactor,
@@ -46,8 +46,11 @@ from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
 from optimizer.errors import ConfigError, StudyError
 from optimizer.progress import TerminalReporter
 from optimizer.search.budget import show_bytes
+from optimizer.search.claiming import CONTENTS
 from optimizer.search.planning import Plan, make_plan
-from optimizer.store import Store, StudyRecord, StudyStatus
+from optimizer.search.report import best_trial
+from optimizer.search.texts import choose_texts
+from optimizer.store import Store, StudyRecord, TrialRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 if TYPE_CHECKING:
@@ -122,6 +125,7 @@ def search(
     workplace = Workplace(studies, database, bank)
     if detach:
         plan = make_plan(config, beside=path)
+        choose_texts(config, path)
         _detach(workplace, study_name(plan))
         return
     _run(config, workplace, path)
@@ -142,7 +146,7 @@ def study_name(plan: Plan) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("-.") or "study"
 
 
-def _run(config: SearchConfig, workplace: Workplace, beside: Path | None) -> None:
+def _run(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_json: bool = False) -> None:
     from optimizer.search.runner import run_search  # optuna and scipy: not for commands that only look
 
     plan = make_plan(config, beside=beside)
@@ -155,7 +159,11 @@ def _run(config: SearchConfig, workplace: Workplace, beside: Path | None) -> Non
             outcome = run_search(plan, workplace, reporter, interrupted, name=name, beside=beside)
     finally:
         reporter.close()
-    show_outcome(outcome)
+    if as_json:
+        with workplace.open_store() as store:
+            print_json(status_object(store, outcome.study))
+    else:
+        show_outcome(outcome)
     if interrupted[0]:
         raise typer.Exit(INTERRUPTED)
 
@@ -167,7 +175,7 @@ def introduction(plan: Plan, name: str) -> list[str]:
     title = model.name or model.paths[0].name
     types = ", ".join(plan.tensor_types)
     return [
-        f"[bold]study {name}[/bold]: {title}, {model.n_layer} layers, {show_bytes(model.size_bytes)}",
+        f"[bold]study {name}[/bold]: {escape(title)}, {model.n_layer} layers, {show_bytes(model.size_bytes)}",
         f"budget {budgets}; by {plan.config.units}: {len(plan.space.units)} units, types {types}",
         f"baselines: {', '.join(baseline.name for group in plan.baselines.values() for baseline in group)}",
     ]
@@ -239,7 +247,8 @@ def _detach(workplace: Workplace, name: str) -> None:
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=os.getcwd(),
         )  # fmt: skip
     out().print(f"study {name} runs in the background (process {child.pid}); its log is {log}")
-    out().print(f"look at it: layerquant status {name} --studies {workplace.studies}; stop it: layerquant stop {name}")
+    hint = f"{name} --studies {workplace.studies}"
+    out().print(f"look at it: layerquant status {hint}; stop it: layerquant stop {hint}")
 
 
 def status(
@@ -247,11 +256,8 @@ def status(
 ) -> None:
     """How a study stands, also while it runs; without a name, all studies."""
     with existing_store(Workplace(studies, database)) as store:
-        if study is not None:
-            found = [store.status(named_study(store, study).id)]
-        else:
-            found = [store.status(each.id) for each in store.studies()]
-        shown = [status_object(each) for each in found]
+        records = store.studies() if study is None else [named_study(store, study)]
+        shown = [status_object(store, each) for each in records]
         if as_json:
             print_json(shown[0] if study is not None else {"studies": shown})
             return
@@ -274,9 +280,15 @@ def status(
         console.print(table)
 
 
-def status_object(found: StudyStatus) -> dict[str, Any]:
+def best_so_far(store: Store, record: StudyRecord) -> TrialRecord | None:
+    """The best complete trial of a study; rivals of types that it may not use do not count."""
+    rivals_only = (record.progress or {}).get("rivals_only", ())
+    return best_trial(store.trials(record.id, ("complete",)), rivals_only, sys.maxsize)
+
+
+def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
     """`status --json` of one study."""
-    best = found.best
+    found, best = store.status(record.id), best_so_far(store, record)
     return {
         "study": found.study,
         "state": found.state,
@@ -301,42 +313,60 @@ def status_object(found: StudyStatus) -> dict[str, Any]:
     }
 
 
-def stop(study: Study, studies: Studies = DEFAULT_STUDIES, database: Database = None) -> None:
+def stop(
+    study: OptionalStudy = None, studies: Studies = DEFAULT_STUDIES, database: Database = None, as_json: Json = False
+) -> None:
     """Ask a running search to stop after the evaluation under way; everything measured is kept."""
     with existing_store(Workplace(studies, database)) as store:
-        found = store.status(named_study(store, study).id)
-        if found.state != "running":
-            out().print(f"study {study} is not running ({found.state})")
-            return
-        store.request_stop(named_study(store, study).id)
-        out().print(f"study {study} stops after the evaluation under way; `layerquant resume {study}` continues it")
+        record = chosen_study(store, study)
+        found = store.status(record.id)
+        if found.state == "running":
+            store.request_stop(record.id)
+            name = record.name
+            text = f"study {name} stops after the evaluation under way; `layerquant resume {name}` continues it"
+        else:
+            text = f"study {record.name} is not running ({found.state})"
+        if as_json:
+            print_json({"study": record.name, "state": found.state, "stop_requested": found.state == "running"})
+        else:
+            out().print(text)
 
 
 def resume(
-    study: Study,
+    study: OptionalStudy = None,
     trials: Annotated[int | None, typer.Option(min=1, help="A larger number continues a finished study.")] = None,
     hours: Annotated[float | None, typer.Option(min=0.0)] = None,
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
+    as_json: Json = False,
 ) -> None:
     """Continue a study by its name, with the settings it was started with."""
     workplace = Workplace(studies, database, bank)
     with existing_store(workplace) as store:
-        record = named_study(store, study)
-        kept = {key: value for key, value in record.config.items() if key != "texts"}
-        path = store.model(record.model_id).path
-    kept["study"] = study
-    if not Path(kept["model"]).exists():
-        kept["model"] = path
-    config = SearchConfig.model_validate({**kept, **given(trials=trials, hours=hours)})
-    _run(config, workplace, None)
+        record = chosen_study(store, study)
+        kept = dict(record.config) | {"study": record.name} | given(trials=trials, hours=hours)
+        kept.pop(CONTENTS, None)
+    config = SearchConfig.load(None, kept)
+    _run(config, workplace, None, as_json=as_json)
 
 
 def existing_store(workplace: Workplace) -> Store:
     if workplace.database is None and not workplace.studies.is_dir():
         raise StudyError(f"{workplace.studies}: there are no studies; name their folder with --studies DIR")
     return workplace.open_store()
+
+
+def chosen_study(store: Store, name: str | None) -> StudyRecord:
+    """The study of this name; without one, the only study there is, or the only one that runs."""
+    if name is not None:
+        return named_study(store, name)
+    found = store.studies()
+    running = [each for each in found if store.status(each.id).state == "running"]
+    for candidates in (found, running):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise StudyError(f"name a study; studies here: {', '.join(each.name for each in found) or 'none'}")
 
 
 def named_study(store: Store, name: str) -> StudyRecord:

@@ -136,9 +136,9 @@ class QuantizationWorker:
             order.requests = plan_candidate(self._model, order.recipe, self._quantizable, self._bank, self._imatrix)
             self._bank.reserve(order.requests)
             order.lease = Lease(self._bank.root)
-            missing = set(self._bank.missing(order.requests))
-            order.batches = [[request for request in order.requests if request not in missing]]
-            lacking = [request for request in order.requests if request in missing]
+            missing = {request.path for request in self._bank.missing(order.requests)}
+            order.batches = [[request for request in order.requests if request.path not in missing]]
+            lacking = [request for request in order.requests if request.path in missing]
             order.batches += [lacking[first : first + _BATCH] for first in range(0, len(lacking), _BATCH)]
             with self._changed:
                 self._shards_total += len(order.requests)

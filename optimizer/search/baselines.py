@@ -43,7 +43,7 @@ def rival_presets(presets: PresetTable) -> dict[str, Recipe]:
     return {
         name: Recipe(preset.tensor_types)
         for name, preset in presets.presets.items()
-        if name not in NOT_COMPARED and not preset.needs_imatrix
+        if name not in NOT_COMPARED and (presets.imatrix or not preset.needs_imatrix)
     }
 
 

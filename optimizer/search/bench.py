@@ -65,12 +65,12 @@ def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank
     """The shard bank, with a cap that the disk can bear. Raises StorageError when not even two candidates fit."""
     settings = plan.config.quantization
     workplace.prepare()
-    free = shutil.disk_usage(workplace.studies).free
-    needed = plan.bank_bytes()
+    needed = plan.bank_bytes() + plan.model.size_bytes  # probes from the source copy its tensors into the bank
     cap = int(settings.bank_gib * 2**30) if settings.bank_gib else None
     bank = ShardBank(
         workplace.bank_folder, cap_bytes=cap, threads=settings.threads, allow_requantize=settings.allow_requantize
     )
+    free = shutil.disk_usage(bank.root).free
     at_hand = free + bank.stats().bytes
     if cap is None and needed > FREE_DISK_SHARE * at_hand:
         cap = int(FREE_DISK_SHARE * at_hand)

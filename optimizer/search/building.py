@@ -23,8 +23,13 @@ class CandidateBuilder:
 
     def prefetch(self, recipe: Recipe) -> None:
         """Make the recipe's shards in the background, behind whatever is needed now."""
-        if self._fills_ahead and recipe.key not in self._ahead:
-            self._ahead[recipe.key] = self._worker.submit(recipe, NEXT)
+        if not self._fills_ahead or recipe.key in self._ahead:
+            return
+        for stale in self._ahead.values():  # known after all: its shards must not stay pinned in the bank
+            if not stale.cancel():
+                stale.add_done_callback(_let_go)
+        self._ahead.clear()
+        self._ahead[recipe.key] = self._worker.submit(recipe, NEXT)
 
     def build(self, recipe: Recipe) -> Candidate:
         """The recipe's candidate; waits for shards that are missing."""
@@ -34,3 +39,8 @@ class CandidateBuilder:
         else:
             self._worker.prioritize(future, NOW)
         return future.result()
+
+
+def _let_go(made: Future[Candidate]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().close()

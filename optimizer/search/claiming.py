@@ -1,6 +1,7 @@
 """Open a study, or refuse it, and take the right to write to it."""
 
 import time
+from typing import Any
 
 from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError
@@ -11,21 +12,46 @@ from optimizer.store import Lease, ModelRecord, Store, StudyHeld, StudyRecord
 from optimizer.store.holder import current_holder
 
 WAIT_SECONDS = 5.0
+CONTENTS = "contents"
+BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix")
+"""Settings that may be written otherwise, as long as the files hold the same."""
+
+
+def kept_settings(plan: Plan, texts: tuple[TextChoice, TextChoice]) -> dict[str, Any]:
+    """What a study keeps of its settings: files by absolute path, and by the digest of what they hold."""
+    files = {"search_text": texts[0].path, "report_text": texts[1].path, "model": plan.model.paths[0]}
+    if plan.imatrix is not None:
+        files["imatrix"] = plan.imatrix.path
+    return {
+        **plan.config.model_dump(mode="json"),
+        **{name: str(path.resolve()) for name, path in files.items()},
+        CONTENTS: [*(choice.sha256 for choice in texts), plan.imatrix.sha256 if plan.imatrix else None],
+    }
+
+
+def kept_config(study: StudyRecord) -> SearchConfig:
+    """The settings of a study, as its next run would use them."""
+    return SearchConfig.load(None, {key: value for key, value in study.config.items() if key != CONTENTS})
 
 
 def open_study(store: Store, plan: Plan, name: str, texts: tuple[TextChoice, TextChoice]) -> StudyRecord:
-    """The study of this name, made now or found; refused when a setting differs from what it was started with."""
+    """The study of this name, made now or found; refused when a setting differs from what its trials were made with."""
     record = add_model(store, plan)
-    kept = {**plan.config.model_dump(mode="json"), "texts": [choice.sha256 for choice in texts]}
+    kept = kept_settings(plan, texts)
     study = store.find_study(name)
     if study is None:
         return store.create_study(name, record.id, kept, seed=plan.config.seed)
-    before = SearchConfig.model_validate({key: value for key, value in study.config.items() if key != "texts"})
-    changed = [each for each in before.differences(plan.config) if not each.startswith(("model:", "study:"))]
+    changed = [
+        difference
+        for difference in kept_config(study).differences(plan.config)
+        if not difference.startswith(tuple(f"{key}:" for key in BY_CONTENT))
+    ]
+    if study.config.get(CONTENTS) != kept[CONTENTS]:
+        changed.append("texts or imatrix: their contents are not those the study was started with")
     if study.model_id != record.id:
         changed.append(f"model: the study searches {store.model(study.model_id).path}, not {plan.model.paths[0]}")
-    if study.config.get("texts") != kept["texts"]:
-        changed.append("texts: the files' contents are not those the study was started with")
+    elif not store.trials(study.id):
+        return study  # nothing was found yet that other settings could spoil
     if changed:
         raise ConfigError(
             f"study {name} was started with other settings: {'; '.join(changed)}. "

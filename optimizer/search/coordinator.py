@@ -6,7 +6,7 @@ seed, the trial's number and the trials before it alone.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -23,8 +23,6 @@ from optimizer.search.prior import Prior
 from optimizer.search.racing import compare, full_text_estimate, rungs
 from optimizer.search.sampler import (
     BASELINE_ATTRIBUTE,
-    ORIGIN_ATTRIBUTE,
-    PREDICTED_ATTRIBUTE,
     STANDARD_ERROR_ATTRIBUTE,
     SearchSampler,
     distributions,
@@ -32,7 +30,8 @@ from optimizer.search.sampler import (
 )
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.trial_lines import trial_line
-from optimizer.store import Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
+from optimizer.store import InterruptedTrial, Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
+from optimizer.store.records import COUNTED_STATES
 
 TRIAL_FINISHED = "trial.finished"
 MAX_FAILURES = 3
@@ -52,17 +51,13 @@ class SearchContext:
     lease: Lease
     plan: Plan
     reporter: StoredProgress
-    deadline: float | None
-    """time.monotonic() at which proposing ends."""
+    rivals_only: frozenset[str] = frozenset()
+    """Names of baselines with types that the search may not use."""
     interrupted: list[bool] = field(default_factory=lambda: [False])
 
     def check_stop(self) -> None:
         if self.interrupted[0] or self.store.stop_requested(self.study.id):
             raise StopRequested
-
-    @property
-    def out_of_time(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 class TrialLoop:
@@ -76,8 +71,14 @@ class TrialLoop:
         prior: Prior,
         prefetch: Callable[[Recipe], None],
         notify: Callable[[], None],
+        deadline: float | None = None,
     ) -> None:
-        """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new."""
+        """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new.
+
+        `deadline`: time.monotonic() at which proposing ends.
+        """
+        self._deadline = deadline
+        self._counted = 0
         self._context = context
         self._prefetch = prefetch
         self._notify = notify
@@ -88,58 +89,54 @@ class TrialLoop:
         self._best_preset: float | None = None
         self._best_preset_name: str | None = None
         self._failures = 0
-        self._study = optuna.create_study(
-            sampler=SearchSampler(
-                self._space,
-                budget_bytes=budget.n_bytes,
-                prior=prior.damage,
-                type_classes=prior.type_classes,
-                kind=context.plan.config.sampler,
-                seed=context.plan.config.seed,
-            )
+        self._sampler = SearchSampler(
+            self._space,
+            budget_bytes=budget.n_bytes,
+            prior=prior.damage,
+            type_classes=prior.type_classes,
+            kind=context.plan.config.sampler,
+            seed=context.plan.config.seed,
         )
+        self._study = optuna.create_study(sampler=self._sampler)
 
-    def run(self) -> None:
-        """Until `trials` complete and pruned ones are there, or time is out."""
+    def run(self, interrupted: Sequence[InterruptedTrial]) -> None:
+        """Until `trials` complete and pruned ones are there, or time is out. `interrupted` ones run again."""
         context = self._context
         target = context.plan.config.trials
-        baselines = context.plan.baselines[self._budget]
         context.reporter.phase(f"search at {self._budget.text}", target)
-        interrupted = [
-            i for i in context.store.reconcile(context.lease) if i.trial.budget_bytes == self._budget.n_bytes
-        ]
-        done = self._replay(exclude={i.trial.number for i in interrupted})
+        tried = self._replay(exclude={each.trial.number for each in interrupted})
         for each in interrupted:
             ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
             self._study.add_trial(self._as_optuna(ended))
-            done.append(each.trial.name or "")
-        waiting = [baseline for baseline in baselines if baseline.name not in done][: max(0, target - len(done))]
+            tried.add(each.trial.name)
+        waiting = [each for each in context.plan.baselines[self._budget] if each.name not in tried]
         for index, baseline in enumerate(waiting):
+            if self._counted >= target:
+                return
             if index + 1 < len(waiting):
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
-            done.append(baseline.name)
-            context.reporter.trials(len(done), self._standing())
-        while len(done) < target and not context.out_of_time:
+            context.reporter.trials(self._counted, self._standing())
+        while self._counted < target and not self._out_of_time:
             self._run_proposal()
-            done.append("")
-            context.reporter.trials(len(done), self._standing())
+            context.reporter.trials(self._counted, self._standing())
 
-    def _replay(self, exclude: set[int]) -> list[str]:
-        """Show Optuna and the race every finished trial of this budget; returns their names ("" for proposals)."""
-        trials = [
-            trial
-            for trial in self._context.store.trials(self._context.study.id)
-            if trial.budget_bytes == self._budget.n_bytes and trial.number not in exclude
-        ]
-        names = []
-        for trial in trials:
+    @property
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _replay(self, exclude: set[int]) -> set[str | None]:
+        """Show Optuna and the race every finished trial of this budget; returns the names of baselines among them."""
+        names: set[str | None] = set()
+        for trial in self._context.store.trials(self._context.study.id):
+            if trial.budget_bytes != self._budget.n_bytes or trial.number in exclude:
+                continue
             self._study.add_trial(self._as_optuna(trial))
             self._note_preset(trial)
+            self._counted += trial.state in COUNTED_STATES
             if trial.state == "complete":
-                self._crown(self._measure_again(trial))
-            if trial.state in ("complete", "pruned"):
-                names.append(trial.name or "")
+                self._crown(trial, self._measure_again(trial))
+            names.add(trial.name)
         return names
 
     def _measure_again(self, trial: TrialRecord) -> Measurement:
@@ -158,13 +155,13 @@ class TrialLoop:
         asked = self._study.ask(distributions(self._space))
         choice = self._space.choice_of_params(asked.params)
         recipe = self._space.recipe(choice)
-        attributes = asked.user_attrs
+        proposal = self._sampler.proposals.pop(asked.number)
         trial = self._start(
             recipe,
             asked.params,
-            attributes.get(ORIGIN_ATTRIBUTE, "proposal"),
+            proposal.origin,
             self._space.file_bytes(choice),
-            predicted=attributes.get(PREDICTED_ATTRIBUTE),
+            predicted=proposal.predicted_damage,
         )
         self._tell(asked, self._run_trial(trial, recipe))
 
@@ -204,11 +201,12 @@ class TrialLoop:
         ended = self._context.store.finish_trial(self._context.lease, trial.id, outcome, events=events)
         self._notify()
         self._note_preset(ended)
-        crowned = measurement is not None and outcome.state == "complete" and self._crown(measurement)
+        crowned = measurement is not None and outcome.state == "complete" and self._crown(ended, measurement)
+        self._counted += ended.state in COUNTED_STATES
         self._failures = self._failures + 1 if ended.state == "failed" else 0
         if self._failures >= MAX_FAILURES:
             raise EngineError(f"{MAX_FAILURES} trials failed one after another, the last with: {ended.error}")
-        self._context.reporter.line(trial_line(ended, self._budget, crowned=crowned))
+        self._context.reporter.line(trial_line(ended, crowned=crowned))
         return ended
 
     def _race(self, trial: TrialRecord, recipe: Recipe) -> tuple[TrialOutcome, Measurement]:
@@ -260,8 +258,13 @@ class TrialLoop:
         if self._best_preset is None or kld < self._best_preset:
             self._best_preset, self._best_preset_name = kld, trial.name
 
-    def _crown(self, measurement: Measurement) -> bool:
-        """Make a complete trial the incumbent when its full-text KLD is the lowest so far."""
+    def _crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
+        """Make a complete trial the incumbent when its full-text KLD is the lowest so far.
+
+        A baseline of types that the search may not use is a rival, never the incumbent.
+        """
+        if trial.name in self._context.rivals_only:
+            return False
         if self._incumbent is not None and measurement.score.mean_kld >= self._incumbent.score.mean_kld:
             return False
         self._incumbent = measurement

@@ -7,6 +7,8 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
+import numpy as np
+
 from optimizer.config import SearchConfig, find_file
 from optimizer.errors import ConfigError, GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
@@ -66,6 +68,17 @@ class Plan:
         """Preset -> bytes of the whole file as llama-quantize would write it."""
         return sized_presets(self.presets, self.sizes)
 
+    @cached_property
+    def rivals_only(self) -> frozenset[str]:
+        """Baselines with types that proposals may not use: they are compared with, and never win."""
+        rows = np.arange(len(self.space.units))
+        return frozenset(
+            baseline.name
+            for group in self.baselines.values()
+            for baseline in group
+            if not self.space.allowed[rows, self.space.choice_of_recipe(baseline.recipe)].all()
+        )
+
     @property
     def tensor_types(self) -> tuple[str, ...]:
         """Every tensor type that a proposal may use, few bits first."""
@@ -86,8 +99,7 @@ class Plan:
 
     def bank_bytes(self) -> int:
         """Disk that the shards of all allowed options take, each made once."""
-        pairs = {pair for unit in self.space.units for option in unit.options for pair in option.tensor_types.items()}
-        return sum(self.sizes.tensor_bytes(tensor, tensor_type) for tensor, tensor_type in pairs)
+        return self.space.bank_bytes(self.sizes)
 
 
 def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
@@ -110,7 +122,7 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     for budget in budgets:
         check_feasible(budget, space.smallest_bytes, space.largest_bytes)
     baselines = {budget: _baselines(config, model, presets, sizes, space, budget) for budget in budgets}
-    recipes = {baseline.name: baseline.recipe for group in baselines.values() for baseline in group}
+    recipes = [(baseline.name, baseline.recipe) for group in baselines.values() for baseline in group]
     return Plan(config, model, imatrix, presets, sizes, with_baselines(space, recipes, sizes), budgets, baselines)
 
 

@@ -36,6 +36,7 @@ def probe_only(
                 plan.config.evaluation.chunks,
                 workplace.references,
                 lambda done, _: reporter.advance(done),
+                imatrix_sha256=plan.imatrix.sha256 if plan.imatrix else None,
             )
             measurer = bench.measurer(None, text, reporter)
             probing = plan_probing(plan)

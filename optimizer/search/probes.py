@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from optimizer.errors import EngineError
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.units import group_tensors, layer_of, role_of
@@ -115,7 +116,12 @@ def fit(
         for result in results
         if result.probe.kind == "uniform" and result.kld is not None and result.kld > 0
     }
-    step = max(curve.get(probe_type, 0.0) - base_kld, 1e-12)
+    if not curve:
+        raise EngineError(
+            "no uniform probe could be measured, so no type's cost is known; see the errors above"
+        )
+    at_probe_type = curve[probe_type] if probe_type in curve else _interpolate(curve, _bits(probe_type))
+    step = max(at_probe_type - base_kld, 1e-12)
     parts = _shares(results, "part", base_kld, step)
     roles = _shares(results, "role", base_kld, step)
     members = {result.probe.subject: result.probe.tensors for result in results}

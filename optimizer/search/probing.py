@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
+from rich.markup import escape
 
 from evaluators.errors import EvaluationError
 from optimizer.gguf.tensor_types import tensor_type as type_of
@@ -83,7 +84,7 @@ def _measure(probe: Probe, measurer: Measurer, n_chunks: int, reporter: Reporter
     try:
         score = measurer.measure(probe.recipe, n_chunks, probe.name).score
     except EvaluationError as error:
-        reporter.line(f"[yellow]probe {probe.name} failed and its part is protected: {error}[/yellow]")
+        reporter.line(f"[yellow]probe {probe.name} failed and its part is protected: {escape(str(error))}[/yellow]")
         return ProbeResult(probe, None, None)
     return ProbeResult(probe, score.mean_kld, score.mean_kld_standard_error)
 

@@ -42,10 +42,14 @@ def propose(
     budget_bytes: int,
     turn: int,
     rng: np.random.Generator,
+    failed: Sequence[Integers] = (),
 ) -> Proposal:
-    """The next choice to measure. `turn` counts the search's own proposals; it picks the way of proposing."""
+    """The next choice to measure. `turn` counts the search's own proposals; it picks the way of proposing.
+
+    `failed`: choices that could not be measured and are not proposed again.
+    """
     model = DamageModel(prior, type_classes, observations)
-    tried = {observation.choice.tobytes() for observation in observations}
+    tried = {*(observation.choice.tobytes() for observation in observations), *(each.tobytes() for each in failed)}
     kind = CYCLE[turn % len(CYCLE)]
     expected = model.mean()
     rows = np.arange(len(space.units))

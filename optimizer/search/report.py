@@ -4,10 +4,11 @@ The winner of a budget is the complete trial of lowest KLD on search text that f
 for the report to say.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluators.errors import EvaluationError
 from optimizer.errors import StudyError
 from optimizer.recipes.layer_types import format_json
 from optimizer.recipes.recipe import Recipe
@@ -32,9 +33,19 @@ class ReportItem:
     n_bytes: int
 
 
-def winner(store: Store, study: StudyRecord, budget: Budget) -> TrialRecord:
-    """The best complete trial within the budget, by search text."""
-    best = store.best_trial(study.id, budget_bytes=budget.n_bytes)
+def best_trial(trials: Iterable[TrialRecord], rivals_only: Collection[str], budget_bytes: int) -> TrialRecord | None:
+    """The complete trial of lowest KLD on search text within the budget, without rivals of types that are not allowed.
+
+    Equal ones: the smaller, then the earlier. Where nothing else was completed, a rival is better than nothing.
+    """
+    complete = [t for t in trials if t.state == "complete" and t.mean_kld is not None and t.size_bytes <= budget_bytes]
+    own = [trial for trial in complete if trial.name not in rivals_only] or complete
+    return min(own, key=lambda trial: (trial.mean_kld or 0.0, trial.size_bytes, trial.number), default=None)
+
+
+def winner(store: Store, study: StudyRecord, budget: Budget, rivals_only: Collection[str]) -> TrialRecord:
+    """The best trial within the budget; StudyError when there is none."""
+    best = best_trial(store.trials(study.id), rivals_only, budget.n_bytes)
     if best is None:
         raise StudyError(f"study {study.name}: no trial within {budget.text} was completed; continue the search")
     return best
@@ -59,15 +70,20 @@ def budget_report(
     step(f"trial {best.number}")
     ours = measurer.measure(recipe, n_chunks, f"trial {best.number}")
     measured: list[tuple[ReportItem, Measurement]] = []
+    left_out: dict[str, str] = {}
     for item in report_items(plan, budget):
         step(item.name)
-        measured.append((item, measurer.measure(item.recipe, n_chunks, item.name)))
+        try:
+            measured.append((item, measurer.measure(item.recipe, n_chunks, item.name)))
+        except EvaluationError as error:
+            left_out[item.name] = str(error)
     rows = [_row(item, measurement, plan, ours, budget) for item, measurement in measured]
     return {
         "budget": budget.text,
         "budget_bytes": budget.n_bytes,
         "best": _best(plan, best, recipe, ours),
         "baselines": rows,
+        "left_out": left_out,
         **_interpolated(plan, measured, best.size_bytes),
         "verdict": verdict(best, rows, ours),
     }

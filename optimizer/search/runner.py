@@ -16,7 +16,7 @@ from evaluators.noise_floor import measure_noise_floor
 from evaluators.process import EvaluatorProcess
 from optimizer.progress import Reporter
 from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_chunks
-from optimizer.search.claiming import open_study, take_lease
+from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.coordinator import SearchContext, StopRequested, TrialLoop
 from optimizer.search.measuring import MeasuredText, Measurer
 from optimizer.search.planning import Plan
@@ -25,9 +25,9 @@ from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import plan_probing, run_probes
 from optimizer.search.report import budget_report, measurements_needed, winner
 from optimizer.search.stored_progress import StoredProgress
-from optimizer.search.texts import TextChoice, check_distinct, choose_text, prepare_text
+from optimizer.search.texts import TextChoice, choose_texts, prepare_text
 from optimizer.search.trial_lines import HEADER
-from optimizer.store import LeaseKeeper, NewEvent, StudyRecord
+from optimizer.store import LeaseKeeper, NewEvent, Store, StudyRecord
 from optimizer.tracking.mirrors import Mirrors
 from optimizer.workplace import Workplace
 
@@ -55,11 +55,7 @@ def run_search(
     """Run or continue the study `name` until its trials and its report are there, or until it is asked to stop."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # trials are shown by the reporter
     config = plan.config
-    texts = (
-        choose_text(config.search_text, "search", beside=beside),
-        choose_text(config.report_text, "report", beside=beside),
-    )
-    check_distinct(*texts)
+    texts = choose_texts(config, beside)
     for choice in texts:
         if choice.bundled:
             reporter.line(
@@ -67,17 +63,15 @@ def run_search(
             )
     with workplace.open_store() as store:
         study = open_study(store, plan, name, texts)
-        target = config.trials * len(plan.budgets)
-        if study.state == "finished" and store.count_trials(study.id) >= target:
+        if is_done(store, study, plan):
             return Outcome(study, True)
         lease = take_lease(store, study, reporter)
         options = {unit.name: [option.name for option in unit.options] for unit in plan.space.units}
         tracking = config.tracking
         mirrors = Mirrors(store, workplace.studies, study.id, options, mlflow=tracking.mlflow, optuna=tracking.optuna)
         with LeaseKeeper(store, lease), mirrors:
-            deadline = time.monotonic() + config.hours * 3600 if config.hours else None
             progress = StoredProgress(reporter, store, lease, dict(study.progress or {}))
-            context = SearchContext(store, study, lease, plan, progress, deadline, interrupted)
+            context = SearchContext(store, study, lease, plan, progress, plan.rivals_only, interrupted)
             record = store.model(study.model_id)
             try:
                 with open_bench(plan, workplace, store, record, progress, evaluator_factory) as bench:
@@ -89,6 +83,17 @@ def run_search(
                 store.update_study(lease, state="failed", phase=f"failed: {error}"[:500])
                 raise
         return Outcome(store.study(study.id), True)
+
+
+def is_done(store: Store, study: StudyRecord, plan: Plan) -> bool:
+    """Finished for these settings: no more trials asked for than before, and no more hours."""
+    if study.state != "finished":
+        return False
+    asked_before = max(study.target_trials or 0, store.count_trials(study.id))
+    hours, hours_before = plan.config.hours, study.config.get("hours")
+    more_time = hours_before is not None and (hours is None or hours > hours_before)
+    more_trials = plan.config.trials * len(plan.budgets) > asked_before
+    return not more_trials and not (more_time and store.count_trials(study.id) < asked_before)
 
 
 def _run_phases(
@@ -104,20 +109,33 @@ def _run_phases(
         context.lease,
         state="running",
         phase="reference",
-        config={**context.study.config, **plan.config.model_dump(mode="json")},
+        config=kept_settings(plan, texts),
         target_trials=plan.config.trials * len(plan.budgets),
         events=[NewEvent("study.started")] if context.study.state == "created" else [],
     )
+    context.reporter.keep("rivals_only", sorted(plan.rivals_only))
+    started = time.monotonic()
     search_text = _prepare(context, bench, workplace, texts[0], settings.chunks, "search text")
     noise = _noise_floor(context, bench, search_text)
     measurer = bench.measurer(context.lease, search_text, context.reporter)
     sensitivities = _probe(context, bench, measurer)
     prior = make_prior(plan.space, sensitivities)
     reporter.line(f"[bold]{HEADER}[/bold]")
-    for budget in plan.budgets:
+    interrupted = store.reconcile(context.lease)
+    for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
-        TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify).run()
+        deadline = _deadline(plan, started, index)
+        loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, deadline)
+        loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
     _report(context, bench, workplace, texts[1], noise)
+
+
+def _deadline(plan: Plan, started: float, index: int) -> float | None:
+    """time.monotonic() at which a budget's proposals end: an equal share of the hours that are left."""
+    if plan.config.hours is None:
+        return None
+    now = time.monotonic()
+    return now + max(0.0, started + plan.config.hours * 3600 - now) / (len(plan.budgets) - index)
 
 
 def _prepare(
@@ -128,6 +146,7 @@ def _prepare(
     text = prepare_text(
         context.store, bench.evaluator, context.plan.model, choice, chunks, workplace.references,
         lambda done, _: context.reporter.advance(done),
+        imatrix_sha256=context.plan.imatrix.sha256 if context.plan.imatrix else None,
     )  # fmt: skip
     if text.n_chunks < chunks:
         context.reporter.line(
@@ -141,11 +160,12 @@ def _noise_floor(context: SearchContext, bench: Bench, text: MeasuredText) -> fl
     """The reference against itself, over other batch shapes and thread counts; kept with the study."""
     context.check_stop()
     known = context.reporter.kept("noise_floor_kld")
-    if known is not None:
+    if known is not None and context.reporter.kept("noise_floor_of") == str(text.reference):
         return float(known)
     context.reporter.phase("noise floor", 1)
     chunks = list(range(min(NOISE_CHUNKS, text.n_chunks)))
     floor = measure_noise_floor(bench.evaluator, context.plan.model.paths, text.reference, chunks)
+    context.reporter.keep("noise_floor_of", str(text.reference))
     context.reporter.keep("noise_floor_kld", floor.mean_kld)
     return floor.mean_kld
 
@@ -153,13 +173,14 @@ def _noise_floor(context: SearchContext, bench: Bench, text: MeasuredText) -> fl
 def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitivities:
     plan = context.plan
     context.store.update_study(context.lease, phase="probes")
+    probing = plan_probing(plan)
     imported = {
         (each.unit, each.probe_type): each.kld
         for each in context.store.sensitivities(measurer.model_id, measurer.text.text_id, measurer.text.settings_key)
-        if each.source == "imported"
+        if each.source == "imported" and each.base == probing.base.name
     }
     return run_probes(
-        plan, plan_probing(plan), measurer, context.store, probe_chunks(plan.config, measurer.text.n_chunks),
+        plan, probing, measurer, context.store, probe_chunks(plan.config, measurer.text.n_chunks),
         context.reporter, context.check_stop, bench.builder.prefetch, imported,
     )  # fmt: skip
 
@@ -180,7 +201,7 @@ def _report(context: SearchContext, bench: Bench, workplace: Workplace, choice: 
         done += 1
 
     objects = [
-        budget_report(plan, budget, winner(store, context.study, budget), store, measurer, step)
+        budget_report(plan, budget, winner(store, context.study, budget, plan.rivals_only), store, measurer, step)
         for budget in plan.budgets
     ]
     first = objects[0]

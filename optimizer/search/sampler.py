@@ -21,8 +21,6 @@ from optimizer.search.surrogate import Observation
 
 STANDARD_ERROR_ATTRIBUTE = "standard_error"
 BASELINE_ATTRIBUTE = "baseline"
-ORIGIN_ATTRIBUTE = "origin"
-PREDICTED_ATTRIBUTE = "predicted"
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -69,6 +67,8 @@ class SearchSampler(BaseSampler):
         self._kind = kind
         self._seed = seed
         self._independent = RandomSampler(seed=seed)
+        self.proposals: dict[int, Proposal] = {}
+        """What was proposed in this process, by Optuna's trial number."""
 
     def reseed_rng(self) -> None:
         self._independent.reseed_rng()
@@ -86,10 +86,7 @@ class SearchSampler(BaseSampler):
                 for name, distribution in search_space.items()
             }
         proposal = self._propose(study, space, trial.number)
-        storage = study._storage
-        storage.set_trial_user_attr(trial._trial_id, ORIGIN_ATTRIBUTE, proposal.origin)
-        if proposal.predicted_damage is not None:
-            storage.set_trial_user_attr(trial._trial_id, PREDICTED_ATTRIBUTE, proposal.predicted_damage)
+        self.proposals[trial.number] = proposal
         return dict(space.params(proposal.choice))
 
     def sample_independent(
@@ -103,7 +100,8 @@ class SearchSampler(BaseSampler):
             return Proposal(decode(space, random_damage(space, rng), self._budget_bytes), RANDOM, None)
         seen = observations(study, space)
         turn = sum(1 for trial in study.get_trials(deepcopy=False) if trial.number < number and not is_baseline(trial))
-        return propose(space, self._prior, self._type_classes, seen, self._budget_bytes, turn, rng)
+        failed = [space.choice_of_params(t.params) for t in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))]
+        return propose(space, self._prior, self._type_classes, seen, self._budget_bytes, turn, rng, failed)
 
 
 def is_baseline(trial: FrozenTrial) -> bool:

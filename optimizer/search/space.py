@@ -4,7 +4,7 @@ A choice is an integer vector with one option index a unit. Options that only a 
 that baselines can be written in its terms, but are not allowed to proposals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -108,6 +108,12 @@ class SearchSpace:
             choice.append(index)
         return np.array(choice, dtype=np.int64)
 
+    def bank_bytes(self, sizes: TensorSizes) -> int:
+        """Disk that the shards of all allowed options take, each made once."""
+        options = [option for unit in self.units for option in unit.options if option.allowed]
+        pairs = {pair for option in options for pair in option.tensor_types.items()}
+        return sum(sizes.tensor_bytes(tensor, tensor_type) for tensor, tensor_type in pairs)
+
     @cached_property
     def _option_index(self) -> dict[str, dict[str, int]]:
         return {unit.name: {option.name: i for i, option in enumerate(unit.options)} for unit in self.units}
@@ -141,11 +147,12 @@ def with_option(unit: Unit, name: str, mix: Mapping[str, str], sizes: TensorSize
     return Unit(unit.name, unit.tensors, (*unit.options, Option(free_name, types, n_bytes, allowed)))
 
 
-def with_baselines(space: SearchSpace, recipes: Mapping[str, Recipe], sizes: TensorSizes) -> SearchSpace:
+def with_baselines(space: SearchSpace, recipes: Iterable[tuple[str, Recipe]], sizes: TensorSizes) -> SearchSpace:
     """The space with whatever options the baselines need, not allowed to proposals."""
     units = []
+    named = list(recipes)
     for unit in space.units:
-        for name, recipe in recipes.items():
+        for name, recipe in named:
             mix = {tensor: recipe.tensor_types[tensor] for tensor in unit.tensors}
             distinct = sorted(set(mix.values()))
             unit = with_option(unit, distinct[0] if len(distinct) == 1 else name, mix, sizes, allowed=False)

@@ -7,6 +7,8 @@ from optimizer.progress import Reporter
 from optimizer.store import Lease, Store
 
 WRITE_SECONDS = 2.0
+PASSING = ("done", "total", "eta_seconds")
+"""What belongs to one phase only."""
 
 
 class StoredProgress:
@@ -15,7 +17,7 @@ class StoredProgress:
     def __init__(self, inner: Reporter, store: Store, lease: Lease, kept: dict[str, Any]) -> None:
         """`kept`: what the study's progress holds besides, such as the noise floor; see `keep`."""
         self._inner, self._store, self._lease = inner, store, lease
-        self._kept = kept
+        self._kept = {name: value for name, value in kept.items() if name not in PASSING}
         self._total = 0
         self._started = self._written = time.monotonic()
 
@@ -29,6 +31,7 @@ class StoredProgress:
 
     def phase(self, title: str, total: int) -> None:
         self._inner.phase(title, total)
+        self._store.update_study(self._lease, progress=dict(self._kept))
         self._total = total
         self._started = self._written = time.monotonic()
 

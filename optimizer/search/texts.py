@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluators.evaluator import Evaluator, Progress
-from optimizer.config import BUNDLED, find_file
+from optimizer.config import BUNDLED, SearchConfig, find_file
 from optimizer.errors import ConfigError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.search.measuring import MeasuredText
@@ -37,12 +37,16 @@ def choose_text(name: str | None, role: str, *, beside: Path | None = None) -> T
     return TextChoice(path, digest, name is None)
 
 
-def check_distinct(search: TextChoice, report: TextChoice) -> None:
+def choose_texts(config: SearchConfig, beside: Path | None = None) -> tuple[TextChoice, TextChoice]:
+    """Search text and report text; refused when they are the same."""
+    search = choose_text(config.search_text, "search", beside=beside)
+    report = choose_text(config.report_text, "report", beside=beside)
     if search.sha256 == report.sha256:
         raise ConfigError(
             f"search text and report text are the same ({search.path}); a winner must be reported on text that it was "
             "not chosen on: give another file with --report-text"
         )
+    return search, report
 
 
 def prepare_text(
@@ -53,11 +57,14 @@ def prepare_text(
     chunks: int,
     references: Path,
     progress: Progress | None = None,
+    *,
+    imatrix_sha256: str | None = None,
 ) -> MeasuredText:
     """Compute what is missing of the model's reference logits on the first `chunks` chunks of a text.
 
     The folder's name follows from model, text, settings and engine, so references are shared by all studies and never
-    mixed. Raises TextError when the text is too short for one chunk; a text shorter than `chunks` gives fewer.
+    mixed; what candidates score is kept apart by imatrix as well. A text shorter than `chunks` gives fewer chunks.
+    Raises TextError when it is too short for one.
     """
     settings = {
         "runtime": evaluator.settings.as_dict(),
@@ -71,6 +78,8 @@ def prepare_text(
     reference = evaluator.build_reference(
         model.paths, choice.path, references / name, chunks=wanted, identity=model.fingerprint, progress=progress
     )
+    if imatrix_sha256 is not None:  # the reference is the same, the candidates' tensors are not
+        settings_key = store.add_settings({**settings, "imatrix": imatrix_sha256})
     record = store.add_text(sha256=choice.sha256, path=str(choice.path), n_bytes=choice.path.stat().st_size)
     return MeasuredText(
         text_id=record.id,
