@@ -13,33 +13,18 @@ from evaluators.settings import RuntimeSettings
 from optimizer.commands.options import (
     AllowRequantize,
     Bank,
-    BatchSize,
-    CacheTypeK,
-    CacheTypeV,
-    CtxSize,
     Database,
     EmbeddingType,
-    FlashAttention,
-    GpuLayers,
     Imatrix,
     Json,
     LayerTypesOption,
     Model,
-    NoRepack,
     OutputType,
-    RopeFreqBase,
-    RopeFreqScale,
-    RopeScaling,
     Studies,
     Threads,
-    UbatchSize,
-    YarnAttnFactor,
-    YarnBetaFast,
-    YarnBetaSlow,
-    YarnExtFactor,
-    YarnOrigCtx,
     given,
-)  # fmt: skip
+    takes_runtime_flags,
+)
 from optimizer.commands.recipes_given import flags_given, recipe_from_file, recipe_from_layer_types_option
 from optimizer.commands.shown import err, out, print_json
 from optimizer.config import SearchConfig, find_file, parse_assignment
@@ -105,6 +90,7 @@ def quantize(
     err().print(f"written: {output}, {output.stat().st_size:,} bytes")
 
 
+@takes_runtime_flags
 def evaluate(
     candidate: Annotated[Path, typer.Argument(help="The GGUF to score; of a split one, any part.")],
     reference: Annotated[Path, typer.Option("--reference", help="A model, or a --kl-divergence-base file.")],
@@ -112,40 +98,19 @@ def evaluate(
     chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Chunks of the text; by default all.")] = None,
     prompts: Annotated[str | None, typer.Option(help="A prompt suite.")] = None,
     tasks: Annotated[Path | None, typer.Option(help="A task file.")] = None,
-    ctx_size: CtxSize = None,
-    threads: Threads = None,
-    n_gpu_layers: GpuLayers = None,
-    batch_size: BatchSize = None,
-    ubatch_size: UbatchSize = None,
-    flash_attn: FlashAttention = None,
-    cache_type_k: CacheTypeK = None,
-    cache_type_v: CacheTypeV = None,
-    no_repack: NoRepack = False,
-    rope_scaling: RopeScaling = None,
-    rope_freq_base: RopeFreqBase = None,
-    rope_freq_scale: RopeFreqScale = None,
-    yarn_orig_ctx: YarnOrigCtx = None,
-    yarn_ext_factor: YarnExtFactor = None,
-    yarn_attn_factor: YarnAttnFactor = None,
-    yarn_beta_fast: YarnBetaFast = None,
-    yarn_beta_slow: YarnBetaSlow = None,
     as_json: Json = False,
+    *,
+    runtime: dict[str, Any],
 ) -> None:
     """Perplexity and KL divergence of any GGUF against a reference, as llama-perplexity computes them."""
     from evaluators.evaluate import evaluate_file  # numba: not for commands that score nothing
 
     if prompts not in (None, "none") or tasks is not None:
         raise ConfigError("--prompts and --tasks cannot be run yet; leave them out")
-    values = given(
-        ctx_size=ctx_size, threads=threads, n_gpu_layers=n_gpu_layers, batch_size=batch_size, ubatch_size=ubatch_size,
-        flash_attn=flash_attn, cache_type_k=cache_type_k, cache_type_v=cache_type_v, rope_scaling=rope_scaling,
-        rope_freq_base=rope_freq_base, rope_freq_scale=rope_freq_scale, yarn_orig_ctx=yarn_orig_ctx,
-        yarn_ext_factor=yarn_ext_factor, yarn_attn_factor=yarn_attn_factor, yarn_beta_fast=yarn_beta_fast,
-        yarn_beta_slow=yarn_beta_slow,
-    )  # fmt: skip
+    use_extra_bufts = runtime.pop("repack", True)
     scored, reference_paths = ModelFile.open(candidate), _reference_paths(reference)
     reporter = TerminalReporter(err())
-    evaluator = EvaluatorProcess(RuntimeSettings(**values, use_extra_bufts=not no_repack))
+    evaluator = EvaluatorProcess(RuntimeSettings(**runtime, use_extra_bufts=use_extra_bufts))
     try:
         reporter.phase("evaluation", 1)
         result = evaluate_file(
@@ -179,6 +144,7 @@ def _reference_paths(reference: Path) -> list[Path]:
     return list(ModelFile.open(reference).paths) if is_gguf else [reference]
 
 
+@takes_runtime_flags
 def probe(
     model: Model,
     csv_out: Annotated[Path | None, typer.Option("--csv", help="Write the sensitivities to this file.")] = None,
@@ -189,14 +155,14 @@ def probe(
     search_text: Annotated[str | None, typer.Option("--search-text", "--text", help="Text to probe on.")] = None,
     imatrix: Imatrix = None,
     chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Chunks a probe.")] = None,
-    ctx_size: CtxSize = None,
-    threads: Threads = None,
-    n_gpu_layers: GpuLayers = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any setting: key=value.")] = None,
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
+    allow_requantize: AllowRequantize = False,
     as_json: Json = False,
+    *,
+    runtime: dict[str, Any],
 ) -> None:
     """Measure how sensitive each part of a model is, and what each type costs; kept and reused by every search."""
     from optimizer.search.probe_run import probe_only  # optuna and scipy: not for commands that only look
@@ -206,8 +172,9 @@ def probe(
     )
     if chunks is not None:
         changes |= {"evaluation.chunks": chunks, "evaluation.probe_chunks": chunks}
-    runtime = given(ctx_size=ctx_size, threads=threads, n_gpu_layers=n_gpu_layers)
     changes |= {f"evaluation.{key}": value for key, value in runtime.items()}
+    if allow_requantize:
+        changes["quantization.allow_requantize"] = True
     changes |= dict(parse_assignment(text) for text in assignments or [])
     plan = make_plan(SearchConfig.load(None, changes))
     reporter = TerminalReporter(err())

@@ -1,5 +1,8 @@
 """Options that several commands share, spelled as llama.cpp spells them."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,23 +23,50 @@ EmbeddingType = Annotated[str | None, typer.Option("--token-embedding-type", hel
 OutputType = Annotated[str | None, typer.Option("--output-tensor-type", help="Tensor type of output.")]
 AllowRequantize = Annotated[bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")]
 
-Threads = Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default the physical cores.")]
-GpuLayers = Annotated[int | None, typer.Option("-ngl", "--n-gpu-layers", help="Layers on the GPU; -1 for all.")]
-CtxSize = Annotated[int | None, typer.Option("-c", "--ctx-size", min=8, help="Tokens a chunk.")]
-BatchSize = Annotated[int | None, typer.Option("-b", "--batch-size", min=1, help="Tokens a decode call.")]
-UbatchSize = Annotated[int | None, typer.Option("-ub", "--ubatch-size", min=1, help="Tokens computed at a time.")]
-FlashAttention = Annotated[str | None, typer.Option("-fa", "--flash-attn", help="on, off or auto.")]
-CacheTypeK = Annotated[str | None, typer.Option("-ctk", "--cache-type-k", help="Type of the K cache.")]
-CacheTypeV = Annotated[str | None, typer.Option("-ctv", "--cache-type-v", help="Type of the V cache.")]
-NoRepack = Annotated[bool, typer.Option("--no-repack", help="Keep weights as they lie in the file.")]
-RopeScaling = Annotated[str | None, typer.Option("--rope-scaling", help="none, linear or yarn.")]
-RopeFreqBase = Annotated[float | None, typer.Option("--rope-freq-base", help="RoPE base frequency.")]
-RopeFreqScale = Annotated[float | None, typer.Option("--rope-freq-scale", help="RoPE frequency scale.")]
-YarnOrigCtx = Annotated[int | None, typer.Option("--yarn-orig-ctx", help="YaRN: the model's own context size.")]
-YarnExtFactor = Annotated[float | None, typer.Option("--yarn-ext-factor", help="YaRN: extrapolation mix.")]
-YarnAttnFactor = Annotated[float | None, typer.Option("--yarn-attn-factor", help="YaRN: attention scale.")]
-YarnBetaFast = Annotated[float | None, typer.Option("--yarn-beta-fast", help="YaRN: low correction dimension.")]
-YarnBetaSlow = Annotated[float | None, typer.Option("--yarn-beta-slow", help="YaRN: high correction dimension.")]
+Threads = Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default all cores.")]
+
+_RUNTIME: dict[str, Any] = {
+    "threads": Threads,
+    "n_gpu_layers": Annotated[int | None, typer.Option("-ngl", "--n-gpu-layers", help="GPU layers; -1 for all.")],
+    "ctx_size": Annotated[int | None, typer.Option("-c", "--ctx-size", min=8, help="Tokens a chunk.")],
+    "batch_size": Annotated[int | None, typer.Option("-b", "--batch-size", min=1, help="Tokens a decode call.")],
+    "ubatch_size": Annotated[int | None, typer.Option("-ub", "--ubatch-size", min=1, help="Tokens at a time.")],
+    "flash_attn": Annotated[str | None, typer.Option("-fa", "--flash-attn", help="on, off or auto.")],
+    "cache_type_k": Annotated[str | None, typer.Option("-ctk", "--cache-type-k", help="Type of the K cache.")],
+    "cache_type_v": Annotated[str | None, typer.Option("-ctv", "--cache-type-v", help="Type of the V cache.")],
+    "rope_scaling": Annotated[str | None, typer.Option("--rope-scaling", help="none, linear or yarn.")],
+    "rope_freq_base": Annotated[float | None, typer.Option("--rope-freq-base", help="RoPE base frequency.")],
+    "rope_freq_scale": Annotated[float | None, typer.Option("--rope-freq-scale", help="RoPE frequency scale.")],
+    "yarn_orig_ctx": Annotated[int | None, typer.Option("--yarn-orig-ctx", help="YaRN: the model's own context.")],
+    "yarn_ext_factor": Annotated[float | None, typer.Option("--yarn-ext-factor", help="YaRN: extrapolation mix.")],
+    "yarn_attn_factor": Annotated[float | None, typer.Option("--yarn-attn-factor", help="YaRN: attention scale.")],
+    "yarn_beta_fast": Annotated[float | None, typer.Option("--yarn-beta-fast", help="YaRN: low correction.")],
+    "yarn_beta_slow": Annotated[float | None, typer.Option("--yarn-beta-slow", help="YaRN: high correction.")],
+}
+_NO_REPACK = Annotated[bool, typer.Option("--no-repack", help="Keep weights as they lie in the file.")]
+
+
+def takes_runtime_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command llama.cpp's flags; those that were used reach it as `runtime`, by setting (`repack` is a bool)."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.name != "runtime"]
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in _RUNTIME.items()
+    ]
+    no_repack = inspect.Parameter("no_repack", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_NO_REPACK)
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+
+    @functools.wraps(command)
+    def with_flags(**values: Any) -> None:
+        runtime = given(**{name: values.pop(name) for name in _RUNTIME})
+        if values.pop("no_repack"):
+            runtime["repack"] = False
+        command(**values, runtime=runtime)
+
+    with_flags.__signature__ = signature.replace(parameters=[*parameters, *flags, no_repack])  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {each.name: each.annotation for each in [*parameters, *flags, no_repack]}
+    return with_flags
 
 
 def given(**values: Any) -> dict[str, Any]:

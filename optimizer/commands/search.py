@@ -17,30 +17,14 @@ from rich.table import Table
 from optimizer.commands.options import (
     AllowRequantize,
     Bank,
-    BatchSize,
-    CacheTypeK,
-    CacheTypeV,
-    CtxSize,
     Database,
-    FlashAttention,
-    GpuLayers,
     Imatrix,
     Json,
-    NoRepack,
     OptionalStudy,
-    RopeFreqBase,
-    RopeFreqScale,
-    RopeScaling,
     Studies,
-    Threads,
-    UbatchSize,
-    YarnAttnFactor,
-    YarnBetaFast,
-    YarnBetaSlow,
-    YarnExtFactor,
-    YarnOrigCtx,
     given,
-)  # fmt: skip
+    takes_runtime_flags,
+)
 from optimizer.commands.shown import err, out, print_json, report_table
 from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
 from optimizer.errors import ConfigError, StudyError
@@ -59,6 +43,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+@takes_runtime_flags
 def search(
     model_or_config: Annotated[str, typer.Argument(metavar="MODEL|CONFIG", help="A GGUF, or a YAML of settings.")],
     budget: Annotated[str | None, typer.Option(help="IQ4_XS, 17.9GB, 16.67GiB, 4.25bpw, A,B,… or LOW..HIGH.")] = None,
@@ -80,40 +65,16 @@ def search(
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
-    threads: Threads = None,
-    n_gpu_layers: GpuLayers = None,
-    ctx_size: CtxSize = None,
-    batch_size: BatchSize = None,
-    ubatch_size: UbatchSize = None,
-    flash_attn: FlashAttention = None,
-    cache_type_k: CacheTypeK = None,
-    cache_type_v: CacheTypeV = None,
-    no_repack: NoRepack = False,
-    rope_scaling: RopeScaling = None,
-    rope_freq_base: RopeFreqBase = None,
-    rope_freq_scale: RopeFreqScale = None,
-    yarn_orig_ctx: YarnOrigCtx = None,
-    yarn_ext_factor: YarnExtFactor = None,
-    yarn_attn_factor: YarnAttnFactor = None,
-    yarn_beta_fast: YarnBetaFast = None,
-    yarn_beta_slow: YarnBetaSlow = None,
     allow_requantize: AllowRequantize = False,
+    *,
+    runtime: dict[str, Any],
 ) -> None:
     """Run a study, or continue it: the same command goes on where it was, after a stop, a kill or a power cut."""
     changes: dict[str, Any] = given(
         budget=budget, study=study, search_text=search_text, report_text=report_text, prompts=prompts, imatrix=imatrix,
         units=units, types=types, trials=trials, hours=hours, sampler=sampler, seed=seed,
     )  # fmt: skip
-    runtime = given(
-        threads=threads, n_gpu_layers=n_gpu_layers, ctx_size=ctx_size, batch_size=batch_size, ubatch_size=ubatch_size,
-        flash_attn=flash_attn, cache_type_k=cache_type_k, cache_type_v=cache_type_v, rope_scaling=rope_scaling,
-        rope_freq_base=rope_freq_base, rope_freq_scale=rope_freq_scale, yarn_orig_ctx=yarn_orig_ctx,
-        yarn_ext_factor=yarn_ext_factor, yarn_attn_factor=yarn_attn_factor, yarn_beta_fast=yarn_beta_fast,
-        yarn_beta_slow=yarn_beta_slow,
-    )  # fmt: skip
     changes |= {f"evaluation.{key}": value for key, value in runtime.items()}
-    if no_repack:
-        changes["evaluation.repack"] = False
     if allow_requantize:
         changes["quantization.allow_requantize"] = True
     changes |= dict(parse_assignment(text) for text in assignments or [])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from optimizer.search.budget import show_bytes
@@ -40,31 +41,33 @@ def preset_table(
 
 
 def report_table(report: Mapping[str, Any], model: Mapping[str, Any], reference_perplexity: float) -> Table:
-    """Winner, reference and baselines around it, on report text; largest first."""
+    """Winner, reference and baselines on report text, largest first; dim: above the budget."""
     best = report["best"]
-    winner = best["name"] or f"trial {best['trial']} ({best['origin']})"
-    rows: list[tuple[int, str, str, Mapping[str, Any] | None]] = [
-        (model["size_bytes"], "reference", "source", None),
-        (best["size_bytes"], f"winner: {winner}", "", best),
-        *((row["size_bytes"], row["name"], row["kind"], row) for row in report["baselines"]),
+    winner = best["name"] or f"trial {best['trial']}"
+    rows: list[tuple[int, str, Mapping[str, Any] | None]] = [
+        (model["size_bytes"], "source", None),
+        (best["size_bytes"], f"WINNER: {winner}", best),
+        *((row["size_bytes"], row["name"], row) for row in report["baselines"]),
     ]
     table = Table(
         title=f"report text, budget {report['budget']} = {report['budget_bytes']:,} bytes",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
-    for name, justify in (
-        ("recipe", "left"), ("kind", "left"), ("bytes", "right"), ("bpw", "right"),
-        ("KLD (nats/token)", "left"), ("PPL", "left"), ("fits", "left"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for n_bytes, name, kind, row in sorted(rows, key=lambda each: -each[0]):
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    table.add_column("recipe", no_wrap=True, max_width=22)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("bpw", justify="right", no_wrap=True)
+    table.add_column("KLD (nats/token)", no_wrap=True)
+    table.add_column("PPL", no_wrap=True)
+    for n_bytes, name, row in sorted(rows, key=lambda each: -each[0]):
         bits = f"{8 * n_bytes / model['parameters']:.3f}"
         if row is None:
-            table.add_row(name, kind, f"{n_bytes:,}", bits, "0", f"{reference_perplexity:.4f}", "")
+            table.add_row(name, f"{n_bytes:,}", bits, "0", f"{reference_perplexity:.3f}")
             continue
-        kld = f"{row['mean_kld']:.6f} ± {row['mean_kld_standard_error']:.6f}"
-        perplexity = f"{row['perplexity']:.4f} ± {row['perplexity_standard_error']:.4f}"
-        fits = "yes" if row.get("fits", True) else "no"
-        style = "bold green" if row is best else None
-        table.add_row(name, kind, f"{n_bytes:,}", bits, kld, perplexity, fits, style=style)
+        kld = f"{row['mean_kld']:.5f} ± {row['mean_kld_standard_error']:.5f}"
+        perplexity = f"{row['perplexity']:.3f} ± {row['perplexity_standard_error']:.3f}"
+        style = "bold green" if row is best else None if row["fits"] else "dim"
+        table.add_row(escape(name), f"{n_bytes:,}", bits, kld, perplexity, style=style)
     return table

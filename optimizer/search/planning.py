@@ -14,7 +14,7 @@ from optimizer.errors import ConfigError, GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.tensor_types import parse_tensor_type
 from optimizer.gguf.tensor_types import tensor_type as type_of
-from optimizer.quantization.imatrix import LOW_BIT_TYPES, Imatrix
+from optimizer.quantization.imatrix import LOW_BIT_TYPES, Imatrix, needs_importance
 from optimizer.recipes.fallback import fallback_type
 from optimizer.recipes.layer_type_sets import file_presets
 from optimizer.recipes.layer_types import LayerTypes, format_json
@@ -86,8 +86,12 @@ class Plan:
         return tuple(sorted(used, key=_bits))
 
     def resolve(self, tensor: str, wanted: str) -> str:
-        """The type that a tensor's rows allow when `wanted` is asked for."""
-        return fallback_type(wanted, self.model.by_name[tensor].shape[0])
+        """The type a tensor gets when `wanted` is asked for: what its rows and the imatrix's coverage allow."""
+        given = fallback_type(wanted, self.model.by_name[tensor].shape[0])
+        if not needs_importance(tensor, given) or (self.imatrix and self.imatrix.covered(tensor)):
+            return given
+        larger = [name for name in self.tensor_types if _bits(name) > _bits(given) and name not in LOW_BIT_TYPES]
+        return fallback_type(larger[0] if larger else "Q8_0", self.model.by_name[tensor].shape[0])
 
     def layer_types(self, recipe: Recipe) -> LayerTypes:
         """The recipe in LAYER_TYPES and FLAGS, named by the search's own layer types where several would do."""
@@ -167,7 +171,7 @@ def build_space(
         )
     else:
         tensor_types = tuple(dict.fromkeys(parse_tensor_type(name) for name in names))
-    _check_coverage(tensor_types, imatrix, free)
+    _check_imatrix(tensor_types, imatrix)
     units = []
     for unit_name, tensors in group_tensors(free, config.units).items():
         layer = layer_of(tensors[0])
@@ -175,11 +179,10 @@ def build_space(
             mixes = {name: {t: mix[t] for t in tensors} for name, mix in mixes_by_layer[layer].items()}
         else:
             mixes = {name: resolved(tensors, name) for name in sorted(tensor_types, key=_bits)}
-        units.append(make_unit(unit_name, tensors, mixes, sizes))
+        units.append(make_unit(unit_name, tensors, _coverable(unit_name, mixes, imatrix), sizes))
     for tensor, tensor_type in pins.items():
-        units.append(
-            make_unit(tensor.removesuffix(".weight"), (tensor,), {tensor_type: resolved([tensor], tensor_type)}, sizes)
-        )
+        pinned = _coverable(f"pinned {tensor}", {tensor_type: resolved([tensor], tensor_type)}, imatrix)
+        units.append(make_unit(tensor.removesuffix(".weight"), (tensor,), pinned, sizes))
     if all(len(unit.options) == 1 for unit in units):
         raise ConfigError(
             f"nothing to choose between: {', '.join(names)} gives every unit one option; name more with --types"
@@ -248,21 +251,30 @@ def _pinned(pins: Mapping[str, str], tensors: Sequence[str]) -> dict[str, str]:
     return pinned
 
 
-def _check_coverage(tensor_types: Sequence[str], imatrix: Imatrix | None, tensors: Sequence[str]) -> None:
+def _check_imatrix(tensor_types: Sequence[str], imatrix: Imatrix | None) -> None:
     needing = [name for name in tensor_types if name in LOW_BIT_TYPES]
     if needing and imatrix is None:
         raise ImatrixError(
             f"{', '.join(needing)} need an importance matrix; give one with --imatrix FILE, "
             "or leave them out of --types"
         )
-    if needing and imatrix is not None:
-        bare = [tensor for tensor in tensors if layer_of(tensor) is not None and not imatrix.covered(tensor)]
-        if bare:
-            raise ImatrixError(
-                f"{', '.join(needing)} need importance for every tensor, and {imatrix.path} has none for {bare[0]}"
-                f"{f' and {len(bare) - 1} others' if len(bare) > 1 else ''}; "
-                "leave them out of --types, or make a fuller imatrix"
-            )
+
+
+def _coverable(
+    unit: str, mixes: Mapping[str, Mapping[str, str]], imatrix: Imatrix | None
+) -> dict[str, Mapping[str, str]]:
+    """The mixes that can be made: very low types only where the imatrix has values. ImatrixError when none is left."""
+    made = {
+        name: mix
+        for name, mix in mixes.items()
+        if not any(needs_importance(t, kind) and not (imatrix and imatrix.covered(t)) for t, kind in mix.items())
+    }
+    if not made:
+        where = f"{imatrix.path} has none for it" if imatrix else "none was given"
+        raise ImatrixError(
+            f"{unit}: {', '.join(mixes)} need an importance matrix, and {where}; allow it a larger type as well"
+        )
+    return made
 
 
 def _bits(tensor_type: str) -> tuple[float, str]:

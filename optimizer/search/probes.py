@@ -117,9 +117,7 @@ def fit(
         if result.probe.kind == "uniform" and result.kld is not None and result.kld > 0
     }
     if not curve:
-        raise EngineError(
-            "no uniform probe could be measured, so no type's cost is known; see the errors above"
-        )
+        raise EngineError("no uniform probe could be measured, so no type's cost is known; see the errors above")
     at_probe_type = curve[probe_type] if probe_type in curve else _interpolate(curve, _bits(probe_type))
     step = max(at_probe_type - base_kld, 1e-12)
     parts = _shares(results, "part", base_kld, step)

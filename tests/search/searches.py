@@ -1,8 +1,11 @@
 """A whole search on a tiny random model with known damage: seconds, and no llama.cpp but for the presets' types."""
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from evaluators.divergence import Score
 from evaluators.errors import EngineCrash
@@ -10,6 +13,7 @@ from evaluators.evaluator import Progress
 from evaluators.fake import FakeEvaluator
 from evaluators.settings import RuntimeSettings
 from optimizer.config import SearchConfig
+from optimizer.gguf.model_file import ModelFile
 from optimizer.progress import SilentReporter
 from optimizer.search.planning import Plan, make_plan
 from optimizer.search.runner import Outcome, run_search
@@ -83,6 +87,7 @@ class Search:
     def __init__(self, folder: Path, plan: Plan, **options: Any) -> None:
         self.plan, self.options = plan, options
         self.workplace = Workplace(folder / "studies")
+        self.name = "study"
         self.reporter = SilentReporter()
         self.runs: list[FakeEvaluator] = []
 
@@ -98,7 +103,7 @@ class Search:
             self.workplace,
             self.reporter,
             interrupted or [False],
-            name="study",
+            name=self.name,
             evaluator_factory=make,
         )
 
@@ -108,6 +113,21 @@ class Search:
 
     def trials(self) -> list[tuple[Any, ...]]:
         with self.workplace.open_store() as store:
-            study = store.find_study("study")
+            study = store.find_study(self.name)
             assert study is not None
             return [(t.number, t.state, t.origin, t.size_bytes, t.mean_kld, t.params) for t in store.trials(study.id)]
+
+
+def write_imatrix(path: Path, model: ModelFile) -> Path:
+    """A legacy .dat with random importance for every matrix of the layers, as llama-imatrix covers them."""
+    names = [tensor.name for tensor in model.tensors if tensor.name.startswith("blk.") and len(tensor.shape) > 1]
+    rng = np.random.default_rng(0)
+    with path.open("wb") as file:
+        file.write(struct.pack("<i", len(names)))
+        for name in names:
+            values = rng.exponential(1.0, model.by_name[name].shape[0]).astype(np.float32)
+            file.write(
+                struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", 1, values.size) + values.tobytes()
+            )
+        file.write(struct.pack("<i", 1) + struct.pack("<i", 4) + b"text")
+    return path

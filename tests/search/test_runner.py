@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from evaluators.errors import TextError
 from optimizer.commands.search import finished_study
 from optimizer.errors import BudgetError, ConfigError, StudyError
 from optimizer.search.baselines import PRESET
 from optimizer.store import StudyHeld
-from tests.search.searches import FailingShards, Search, prepare
+from tests.search.searches import FailingShards, Search, prepare, write_imatrix
 
 REPORT_KEYS = {
     "budget_bytes", "best", "baselines", "interpolated_preset_kld", "interpolated_allowed_preset_kld", "extrapolated",
@@ -143,3 +144,60 @@ def test_stopped_by_ctrl_c_it_pauses_and_keeps_everything(tmp_path: Path) -> Non
 def test_a_missing_study_names_those_that_are_there(finished: Search) -> None:
     with finished.workplace.open_store() as store, pytest.raises(StudyError, match="studies here: study"):
         finished_study(store, "stdy")
+
+
+def test_interrupted_in_the_second_budget_nothing_stays_running(tmp_path: Path) -> None:
+    plan = prepare(tmp_path, budget="Q3_K_M,IQ4_XS", trials=13)
+    search = Search(tmp_path, plan)
+    with pytest.raises(SystemExit):
+        search.run(dies_at=63)
+    assert [trial[1] for trial in search.trials()].count("running") == 1
+    assert len(search.trials()) > 13  # the first budget's are all there
+    assert search.run().finished
+    assert {trial[1] for trial in search.trials()} <= {"complete", "pruned"}
+    assert len(search.trials()) == 26
+
+
+def test_hours_end_a_study_for_the_same_command(tmp_path: Path) -> None:
+    search = Search(tmp_path, prepare(tmp_path, trials=40, hours=1e-9))
+    assert search.run().finished
+    counted, scored = len(search.trials()), search.scored
+    assert counted < 40
+    assert search.run().finished
+    assert (len(search.trials()), search.scored) == (counted, scored)
+    search.run(plan=prepare(tmp_path, trials=40, hours=1.0))
+    assert len(search.trials()) == 40
+
+
+def test_settings_may_be_corrected_until_there_are_trials(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("x")
+    search = Search(tmp_path, prepare(tmp_path, trials=12))
+    with pytest.raises(TextError):
+        search.run(plan=prepare(tmp_path, trials=12, search_text=str(tmp_path / "short.txt")))
+    assert search.run().finished
+
+
+def test_an_imatrix_is_part_of_every_result(tmp_path: Path) -> None:
+    """The same recipes with other importance are other tensors: nothing is taken from the search without it."""
+    without = Search(tmp_path, prepare(tmp_path, trials=12))
+    without.run()
+    imatrix = write_imatrix(tmp_path / "imatrix.dat", without.plan.model)
+    plan = prepare(tmp_path, trials=12, imatrix=str(imatrix), types="IQ2_XS,Q3_K,Q4_K,Q6_K", study="other")
+    search = Search(tmp_path, plan)
+    search.name = "other"
+    assert search.run().finished
+    assert search.scored > 40
+    outside = [unit for unit in plan.space.units if not unit.name.startswith("blk.")]
+    allowed = {option.name for unit in outside for option in unit.options if option.allowed}
+    assert "IQ2_XS" not in allowed
+    assert "IQ2_XS" in {name for baseline in plan.baselines[plan.budgets[0]] for name in (baseline.name,)}
+
+
+def test_types_that_are_not_allowed_never_win(tmp_path: Path) -> None:
+    """By layers with Q2_K alone beside Q3_K_S, IQ4_XS is better and fits; it is shown, and does not win."""
+    search = Search(tmp_path, prepare(tmp_path, units="layers", trials=16, types="Q2_K,Q3_K_S,Q3_K_M,Q4_K_S"))
+    report = search.run().study.report
+    assert report is not None
+    assert "IQ4_XS" in search.plan.rivals_only
+    assert report["best"]["name"] not in search.plan.rivals_only
+    assert "IQ4_XS" in [row["name"] for row in report["baselines"]]
