@@ -150,7 +150,7 @@ def test_interrupted_in_the_second_budget_nothing_stays_running(tmp_path: Path) 
     plan = prepare(tmp_path, budget="Q3_K_M,IQ4_XS", trials=13)
     search = Search(tmp_path, plan)
     with pytest.raises(SystemExit):
-        search.run(dies_at=63)
+        search.run(dies_at=48)
     assert [trial[1] for trial in search.trials()].count("running") == 1
     assert len(search.trials()) > 13  # the first budget's are all there
     assert search.run().finished
