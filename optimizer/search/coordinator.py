@@ -187,7 +187,7 @@ class TrialLoop:
             params=params,
             budget_bytes=self._budget.n_bytes,
             name=name,
-            layer_types=self._context.plan.layer_types_text(recipe),
+            layer_types=self._context.plan.layer_types_line(recipe),
             predicted_kld=predicted,
         )
 

@@ -98,8 +98,9 @@ class Plan:
         preferred = self.config.types or K_LAYER_TYPES if self.config.units == "layers" else ()
         return layer_types_from_recipe(recipe, self.model, self.presets, preferred=preferred)
 
-    def layer_types_text(self, recipe: Recipe) -> str:
-        return format_json(self.layer_types(recipe))
+    def layer_types_line(self, recipe: Recipe) -> str:
+        """LAYER_TYPES as one line of JSON, for tables."""
+        return format_json(self.layer_types(recipe)).replace("\n", "")
 
     def bank_bytes(self) -> int:
         """Disk that the shards of all allowed options take, each made once."""
