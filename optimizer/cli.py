@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from evaluators.errors import EvaluationError
-from optimizer.commands import models, plan, results, search
+from optimizer.commands import models, plan, results, search, studies
 from optimizer.errors import LayerquantError
 
 FAILURE, INTERRUPTED = 1, 130
@@ -21,8 +21,8 @@ app = typer.Typer(
 )
 app.command("plan")(plan.plan)
 app.command("search")(search.search)
-app.command("status")(search.status)
-app.command("stop")(search.stop)
+app.command("status")(studies.status)
+app.command("stop")(studies.stop)
 app.command("resume")(search.resume)
 app.command("trials")(results.trials)
 app.command("report")(results.report)

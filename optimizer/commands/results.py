@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
-from optimizer.commands.search import best_so_far, existing_store, finished_study, named_study, show_report
+from optimizer.commands.search import show_report
 from optimizer.commands.shown import err, out, print_json
+from optimizer.commands.studies import best_so_far, existing_store, finished_study, named_study
 from optimizer.errors import ConfigError, StudyError
 from optimizer.export.layer_types_text import layer_types_text
 from optimizer.export.model_card import model_card

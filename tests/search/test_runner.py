@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluators.errors import TextError
-from optimizer.commands.search import finished_study
+from optimizer.commands.studies import finished_study
 from optimizer.errors import BudgetError, ConfigError, StudyError
 from optimizer.search.baselines import PRESET
 from optimizer.store import StudyHeld
