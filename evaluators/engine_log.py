@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from pathlib import Path
 
 _KEPT_LINES = 400
 _FILE_LIMIT = 4 * 2**20
@@ -44,13 +43,3 @@ def last_lines(text: str, lines: int = 20) -> str:
     """The last lines of a log that say something; progress dots and blank lines are left out."""
     kept = [line.rstrip() for line in text.splitlines() if line.strip(" .\t\r")]
     return "\n".join(kept[-lines:])
-
-
-def tail_of_file(path: Path, lines: int = 20) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 65536))
-            return last_lines(file.read().decode("utf-8", "replace"), lines)
-    except OSError:
-        return ""

@@ -52,11 +52,10 @@ def trials(
         print_json({"study": study, "trials": [_trial_object(trial) for trial in found]})
         return
     table = Table(box=None, pad_edge=False)
-    for column, justify in (
-        ("trial", "right"), ("state", "left"), ("recipe", "left"), ("bytes", "right"), ("KLD (nats/token)", "left"),
-        ("PPL", "right"), ("chunks", "right"), ("predicted", "right"),
-    ):  # fmt: skip
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for column in ("trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted"):
+        table.add_column(
+            column, justify="right" if column in ("trial", "bytes", "PPL", "chunks", "predicted") else "left"
+        )
     best = min((t for t in found if t.state == "complete"), key=lambda t: t.mean_kld or 0.0, default=None)
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -31,8 +31,15 @@ def preset_table(
 ) -> Table:
     """Presets from large to small, with a mark for those that fit."""
     table = Table(title="stock presets for this model", title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("preset", "left"), ("bytes", "right"), ("", "left"), ("bpw", "right"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    columns: tuple[tuple[str, JustifyMethod], ...] = (
+        ("preset", "left"),
+        ("bytes", "right"),
+        ("", "left"),
+        ("bpw", "right"),
+        ("", "left"),
+    )
+    for name, justify in columns:
+        table.add_column(name, justify=justify)
     for name, n_bytes in sorted(preset_bytes.items(), key=lambda pair: -pair[1]):
         fits = budget_bytes is not None and n_bytes <= budget_bytes
         note = "needs an imatrix" if name in needs else "fits" if fits else ""

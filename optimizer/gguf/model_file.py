@@ -136,9 +136,6 @@ class ModelFile:
         """Multi-token-prediction blocks among the layers; they are the last ones."""
         return self.metadata.integer(f"{self.architecture}.nextn_predict_layers") or 0
 
-    def layer_tensors(self, layer: int) -> tuple[TensorInfo, ...]:
-        return tuple(tensor for tensor in self.tensors if block_number(tensor.name) == layer)
-
     @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 over the headers, the sizes and the first and last 4 KiB of every tensor.

@@ -44,15 +44,13 @@ class StopRequested(Exception):
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What all phases share. `should_stop` is asked between evaluations."""
+    """What all phases share. `check_stop` is called between evaluations."""
 
     store: Store
     study: StudyRecord
     lease: Lease
     plan: Plan
     reporter: StoredProgress
-    rivals_only: frozenset[str] = frozenset()
-    """Names of baselines with types that the search may not use."""
     interrupted: list[bool] = field(default_factory=lambda: [False])
 
     def check_stop(self) -> None:
@@ -106,6 +104,7 @@ class TrialLoop:
         context.reporter.phase(f"search at {self._budget.text}", target)
         tried = self._replay(exclude={each.trial.number for each in interrupted})
         for each in interrupted:
+            context.check_stop()
             ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
             self._study.add_trial(self._as_optuna(ended))
             tried.add(each.trial.name)
@@ -144,6 +143,7 @@ class TrialLoop:
         return self._measurer.measure(Recipe(record.tensor_types), self._measurer.text.n_chunks)
 
     def _run_baseline(self, baseline: Baseline) -> None:
+        self._context.check_stop()
         choice = self._space.choice_of_recipe(baseline.recipe)
         params = self._space.params(choice)
         self._study.enqueue_trial(params, user_attrs={BASELINE_ATTRIBUTE: baseline.name})
@@ -152,6 +152,7 @@ class TrialLoop:
         self._tell(asked, self._run_trial(trial, baseline.recipe))
 
     def _run_proposal(self) -> None:
+        self._context.check_stop()
         asked = self._study.ask(distributions(self._space))
         choice = self._space.choice_of_params(asked.params)
         recipe = self._space.recipe(choice)
@@ -192,7 +193,6 @@ class TrialLoop:
         )
 
     def _run_trial(self, trial: TrialRecord, recipe: Recipe) -> TrialRecord:
-        self._context.check_stop()
         try:
             outcome, measurement = self._race(trial, recipe)
         except EvaluationError as error:
@@ -263,7 +263,7 @@ class TrialLoop:
 
         A baseline of types that the search may not use is a rival, never the incumbent.
         """
-        if trial.name in self._context.rivals_only:
+        if trial.name in self._context.plan.rivals_only:
             return False
         if self._incumbent is not None and measurement.score.mean_kld >= self._incumbent.score.mean_kld:
             return False

@@ -1,6 +1,7 @@
 """Where the next recipe comes from: a Thompson sample of the surrogate, or an exchange of bytes around the incumbent.
 
-Both end in the same knapsack, so every proposal fits the budget to the byte and none repeats a recipe already tried.
+Both end in the same knapsack, so every proposal fits the budget to the byte. A recipe that was tried is
+proposed again only where no other was found in many attempts.
 """
 
 from collections.abc import Callable, Sequence

@@ -71,7 +71,7 @@ def run_search(
         mirrors = Mirrors(store, workplace.studies, study.id, options, mlflow=tracking.mlflow, optuna=tracking.optuna)
         with LeaseKeeper(store, lease), mirrors:
             progress = StoredProgress(reporter, store, lease, dict(study.progress or {}))
-            context = SearchContext(store, study, lease, plan, progress, plan.rivals_only, interrupted)
+            context = SearchContext(store, study, lease, plan, progress, interrupted)
             record = store.model(study.model_id)
             try:
                 with open_bench(plan, workplace, store, record, progress, evaluator_factory) as bench:

@@ -1,6 +1,7 @@
 """A search from plan to report: what it promises whatever happens on the way."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,6 +140,25 @@ def test_stopped_by_ctrl_c_it_pauses_and_keeps_everything(tmp_path: Path) -> Non
     assert not outcome.finished
     assert outcome.study.state == "paused"
     assert search.run().finished
+
+
+class StopsAfter(list[bool]):
+    """The flag of Ctrl-C, set once it was looked at so many times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__([False])
+        self._looks = looks
+
+    def __getitem__(self, index: Any) -> Any:
+        self._looks -= 1
+        return self._looks < 0
+
+
+def test_stopped_among_the_trials_none_is_left_half_done(tmp_path: Path) -> None:
+    search = Search(tmp_path, prepare(tmp_path))
+    assert not search.run(interrupted=StopsAfter(40)).finished
+    assert len(search.trials()) > 2
+    assert {trial[1] for trial in search.trials()} <= {"complete", "pruned"}
 
 
 def test_a_missing_study_names_those_that_are_there(finished: Search) -> None:
