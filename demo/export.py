@@ -7,17 +7,19 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from demo.corpus import END_OF_TEXT
 from demo.model import Model
+from demo.outliers import add_outliers
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}Question: {{ message['content'] }}\n"
     "{% elif message['role'] == 'assistant' %}Answer: {{ message['content'] }}\n\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}Answer:{% endif %}"
 )
+OUTLIER_SEED = 1
 LAYER_NAMES = {
     "attention_norm": "attn_norm", "query": "attn_q", "key": "attn_k", "value": "attn_v", "query_norm": "attn_q_norm",
     "key_norm": "attn_k_norm", "attention_output": "attn_output", "feed_forward_norm": "ffn_norm", "gate": "ffn_gate",
@@ -53,8 +55,7 @@ def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def half(weights: Tensor) -> np.ndarray:
-    values = weights.detach().float().numpy()
+def half(values: NDArray[np.float32]) -> NDArray[np.float16]:
     if np.abs(values).max() > 60_000:
         raise ValueError("a weight is too large for F16: train with a lower rate or more weight decay")
     return values.astype(np.float16)
@@ -81,10 +82,10 @@ def write_gguf(model: Model, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_vocabulary(writer, tokenizer)
-    for name, parameter in model.named_parameters():
-        writer.add_tensor(
-            tensor_name(name), half(parameter) if parameter.dim() == 2 else parameter.detach().float().numpy()
-        )
+    weights = {tensor_name(name): values.detach().float().numpy().copy() for name, values in model.named_parameters()}
+    add_outliers(weights, shape.layers, shape.head_width, OUTLIER_SEED)
+    for name, values in weights.items():
+        writer.add_tensor(name, half(values) if values.ndim == 2 else values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

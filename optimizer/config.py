@@ -1,7 +1,7 @@
 """One tree of settings for a search: read from YAML, changed by flags and `--set key=value`, kept with the study."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -12,7 +12,8 @@ BUNDLED = Path(__file__).resolve().parent.parent
 """Where `configs/`, `prompts/` and `demo/` lie: the checkout's root, or site-packages when installed."""
 
 
-SAMPLERS = ("layerquant", "random")
+Sampler = Literal["layerquant", "random"]
+SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 
 class Settings(BaseModel):
@@ -88,11 +89,14 @@ class SearchConfig(Settings):
     report_text: str | None = None
     prompts: str | None = None
     imatrix: str | None = None
-    sampler: Literal["layerquant", "random"] = "layerquant"
+    sampler: Sampler = "layerquant"
     trials: int = Field(
         default=100, ge=1, description="complete and pruned trials, baselines included, for each budget"
     )
     hours: float | None = Field(default=None, gt=0)
+    tokens: int | None = Field(
+        default=None, gt=0, description="stop proposing once the study has evaluated so many, probes included"
+    )
     seed: int = 0
     evaluation: EvaluationSettings = EvaluationSettings()
     quantization: QuantizationSettings = QuantizationSettings()
@@ -128,6 +132,7 @@ class SearchConfig(Settings):
         free = {
             "trials",
             "hours",
+            "tokens",
             "tracking.mlflow",
             "tracking.optuna",
             "quantization.threads",

@@ -8,6 +8,7 @@ seed, the trial's number and the trials before it alone.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 import optuna
 from optuna.trial import TrialState
@@ -20,14 +21,17 @@ from optimizer.search.budget import Budget
 from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import Prior
+from optimizer.search.problem import SearchProblem
 from optimizer.search.racing import compare, full_text_estimate, rungs
 from optimizer.search.sampler import (
     BASELINE_ATTRIBUTE,
+    SHARE_ATTRIBUTE,
     STANDARD_ERROR_ATTRIBUTE,
     SearchSampler,
     distributions,
     frozen_trial,
 )
+from optimizer.search.samplers import MAKERS
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.trial_lines import trial_line
 from optimizer.store import InterruptedTrial, Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
@@ -66,7 +70,7 @@ class TrialLoop:
         context: SearchContext,
         measurer: Measurer,
         budget: Budget,
-        prior: Prior,
+        prior: Prior | None,
         prefetch: Callable[[Recipe], None],
         notify: Callable[[], None],
         deadline: float | None = None,
@@ -87,14 +91,9 @@ class TrialLoop:
         self._best_preset: float | None = None
         self._best_preset_name: str | None = None
         self._failures = 0
-        self._sampler = SearchSampler(
-            self._space,
-            budget_bytes=budget.n_bytes,
-            prior=prior.damage,
-            type_classes=prior.type_classes,
-            kind=context.plan.config.sampler,
-            seed=context.plan.config.seed,
-        )
+        config = context.plan.config
+        problem = SearchProblem(self._space, budget.n_bytes, context.plan.parameters, config.seed, prior)
+        self._sampler = SearchSampler(self._space, MAKERS[config.sampler](problem), seed=config.seed)
         self._study = optuna.create_study(sampler=self._sampler)
 
     def run(self, interrupted: Sequence[InterruptedTrial]) -> None:
@@ -116,13 +115,16 @@ class TrialLoop:
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
             context.reporter.trials(self._counted, self._standing())
-        while self._counted < target and not self._out_of_time:
+        while self._counted < target and not self._is_spent:
             self._run_proposal()
             context.reporter.trials(self._counted, self._standing())
 
     @property
-    def _out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+    def _is_spent(self) -> bool:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return True
+        limit = self._context.plan.config.tokens
+        return limit is not None and self._context.store.study(self._context.study.id).tokens_evaluated >= limit
 
     def _replay(self, exclude: set[int]) -> set[str | None]:
         """Show Optuna and the race every finished trial of this budget; returns the names of baselines among them."""
@@ -164,7 +166,7 @@ class TrialLoop:
             self._space.file_bytes(choice),
             predicted=proposal.predicted_damage,
         )
-        self._tell(asked, self._run_trial(trial, recipe))
+        self._tell(asked, self._run_trial(trial, recipe, proposal.share))
 
     def _start(
         self,
@@ -192,9 +194,9 @@ class TrialLoop:
             predicted_kld=predicted,
         )
 
-    def _run_trial(self, trial: TrialRecord, recipe: Recipe) -> TrialRecord:
+    def _run_trial(self, trial: TrialRecord, recipe: Recipe, share: float = 1.0) -> TrialRecord:
         try:
-            outcome, measurement = self._race(trial, recipe)
+            outcome, measurement = self._race(trial, recipe, share)
         except EvaluationError as error:
             outcome, measurement = TrialOutcome("failed", error=str(error)), None
         events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
@@ -209,22 +211,23 @@ class TrialLoop:
         self._context.reporter.line(trial_line(ended, crowned=crowned))
         return ended
 
-    def _race(self, trial: TrialRecord, recipe: Recipe) -> tuple[TrialOutcome, Measurement]:
-        """Score rung after rung; out as soon as the paired test says so."""
+    def _race(self, trial: TrialRecord, recipe: Recipe, share: float) -> tuple[TrialOutcome, Measurement]:
+        """Score rung after rung; out as soon as the paired test says so, or once `share` of the chunks was seen."""
         label = trial.name or trial.origin
+        everything, batch = self._measurer.text.n_chunks, self._measurer.batch
+        last = min(everything, ceil(share * everything / batch) * batch)
         spent = 0
-        stages = rungs(
-            self._measurer.text.n_chunks, self._context.plan.config.evaluation.first_rung, self._measurer.batch
-        )
-        for n_chunks in stages:
+        for n_chunks in rungs(last, self._context.plan.config.evaluation.first_rung * everything / last, batch):
             measurement = self._measurer.measure(recipe, n_chunks, label)
             spent += measurement.new_tokens
-            if n_chunks == stages[-1] or self._incumbent is None:
-                continue
-            difference = compare(measurement.by_chunk, self._incumbent.by_chunk)
-            if difference.is_behind:
-                estimate = full_text_estimate(measurement.by_chunk, self._incumbent.by_chunk)
-                metrics = {"full_text_estimate": estimate}
+            if n_chunks == everything:
+                break
+            others = self._incumbent.by_chunk if self._incumbent else measurement.by_chunk
+            if n_chunks == last or compare(measurement.by_chunk, others).is_behind:
+                metrics = {
+                    "full_text_estimate": full_text_estimate(measurement.by_chunk, others),
+                    SHARE_ATTRIBUTE: n_chunks / everything,
+                }
                 return self._outcome("pruned", measurement, spent, metrics), measurement
         return self._outcome("complete", measurement, spent, None), measurement
 
@@ -292,5 +295,6 @@ def _optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str
     if trial.state == "complete":
         return TrialState.COMPLETE, trial.mean_kld, attributes
     if trial.state == "pruned":
+        attributes[SHARE_ATTRIBUTE] = (trial.metrics or {}).get(SHARE_ATTRIBUTE, 1.0)
         return TrialState.PRUNED, (trial.metrics or {}).get("full_text_estimate", trial.mean_kld), attributes
     return TrialState.FAIL, None, attributes

@@ -5,15 +5,15 @@ proposed again only where no other was found in many attempts.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from optimizer.search.decoding import decode, random_damage
 from optimizer.search.knapsack import solve
+from optimizer.search.problem import Observation, Proposal, SearchProblem
 from optimizer.search.space import SearchSpace
-from optimizer.search.surrogate import DamageModel, Observation
+from optimizer.search.surrogate import DamageModel
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -28,11 +28,31 @@ FREE_SHARE = 0.3
 ATTEMPTS = 24
 
 
-@dataclass(frozen=True)
-class Proposal:
-    choice: Integers
-    origin: str
-    predicted_damage: float | None
+class LayerquantProposer:
+    """The search's own way: a surrogate of the damage, Thompson sampling, and exchanges around the incumbent."""
+
+    def __init__(self, problem: SearchProblem) -> None:
+        if problem.prior is None:
+            raise ValueError("this sampler needs the prior that probes give")
+        self._problem, self._prior = problem, problem.prior
+        self._seen: list[Observation] = []
+        self._failed: list[Integers] = []
+        self._turn = 0
+
+    def tell(self, observation: Observation, *, own: bool) -> None:
+        self._turn += own
+        if np.isfinite(observation.damage):
+            self._seen.append(observation)
+        else:
+            self._failed.append(observation.choice)
+
+    def ask(self, number: int) -> Proposal:
+        problem = self._problem
+        rng = np.random.default_rng((problem.seed, number))
+        return propose(
+            problem.space, self._prior.damage, self._prior.type_classes, self._seen, problem.budget_bytes,
+            self._turn, rng, self._failed,
+        )  # fmt: skip
 
 
 def propose(

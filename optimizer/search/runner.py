@@ -24,6 +24,7 @@ from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import plan_probing, run_probes
 from optimizer.search.report import budget_report, measurements_needed, winner
+from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.texts import TextChoice, choose_texts, prepare_text
 from optimizer.search.trial_lines import HEADER
@@ -118,8 +119,7 @@ def _run_phases(
     search_text = _prepare(context, bench, workplace, texts[0], settings.chunks, "search text")
     noise = _noise_floor(context, bench, search_text)
     measurer = bench.measurer(context.lease, search_text, context.reporter)
-    sensitivities = _probe(context, bench, measurer)
-    prior = make_prior(plan.space, sensitivities)
+    prior = make_prior(plan.space, _probe(context, bench, measurer)) if plan.config.sampler in NEED_PROBES else None
     reporter.line(f"[bold]{HEADER}[/bold]")
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):

@@ -4,22 +4,21 @@ Unbound, or asked for parameters that are not the space's units, it samples them
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optimizer.search.decoding import decode, random_damage
-from optimizer.search.proposals import RANDOM, Proposal, propose
+from optimizer.search.problem import Observation, Proposal, Proposer
 from optimizer.search.space import SearchSpace
-from optimizer.search.surrogate import Observation
 
 STANDARD_ERROR_ATTRIBUTE = "standard_error"
+SHARE_ATTRIBUTE = "share_of_text"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 BASELINE_ATTRIBUTE = "baseline"
 
 
@@ -28,44 +27,15 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {unit.name: CategoricalDistribution([option.name for option in unit.options]) for unit in space.units}
 
 
-def observations(study: Study, space: SearchSpace) -> list[Observation]:
-    """What the study's finished trials say: complete ones, and pruned ones by the value they had reached."""
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    names = {unit.name for unit in space.units}
-    return [
-        Observation(
-            choice=space.choice_of_params(trial.params),
-            damage=float(trial.value),
-            standard_error=float(trial.user_attrs.get(STANDARD_ERROR_ATTRIBUTE, 0.0)),
-        )
-        for trial in finished
-        if trial.value is not None and names <= set(trial.params)
-    ]
-
-
 class SearchSampler(BaseSampler):
-    """Proposes whole recipes.
-
-    prior: expected damage of each option, [units, options] in nats per token, from the probes. type_classes: the same
-    shape, which options share a correction. With `kind="random"` the prior and all trials are ignored.
-    """
+    """Asks a proposer for whole recipes, and tells it of every finished trial of the study in the order of numbers."""
 
     def __init__(
-        self,
-        space: SearchSpace | None = None,
-        *,
-        budget_bytes: int = 0,
-        prior: npt.NDArray[np.float64] | None = None,
-        type_classes: npt.NDArray[np.int64] | None = None,
-        kind: str = "layerquant",
-        seed: int | None = None,
+        self, space: SearchSpace | None = None, proposer: Proposer | None = None, *, seed: int | None = None
     ) -> None:
         self._space = space
-        self._budget_bytes = budget_bytes
-        self._prior = prior
-        self._type_classes = type_classes
-        self._kind = kind
-        self._seed = seed
+        self._proposer = proposer
+        self._told: set[int] = set()
         self._independent = RandomSampler(seed=seed)
         self.proposals: dict[int, Proposal] = {}
         """What was proposed in this process, by Optuna's trial number."""
@@ -79,13 +49,14 @@ class SearchSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        space = self._space
-        if space is None or set(search_space) != {unit.name for unit in space.units}:
+        space, proposer = self._space, self._proposer
+        if space is None or proposer is None or set(search_space) != {unit.name for unit in space.units}:
             return {
                 name: self.sample_independent(study, trial, name, distribution)
                 for name, distribution in search_space.items()
             }
-        proposal = self._propose(study, space, trial.number)
+        self._tell_news(study, space, proposer)
+        proposal = proposer.ask(trial.number)
         self.proposals[trial.number] = proposal
         return dict(space.params(proposal.choice))
 
@@ -94,14 +65,24 @@ class SearchSampler(BaseSampler):
     ) -> Any:
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _propose(self, study: Study, space: SearchSpace, number: int) -> Proposal:
-        rng = np.random.default_rng(None if self._seed is None else (self._seed, number))
-        if self._kind == "random" or self._prior is None or self._type_classes is None:
-            return Proposal(decode(space, random_damage(space, rng), self._budget_bytes), RANDOM, None)
-        seen = observations(study, space)
-        turn = sum(1 for trial in study.get_trials(deepcopy=False) if trial.number < number and not is_baseline(trial))
-        failed = [space.choice_of_params(t.params) for t in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))]
-        return propose(space, self._prior, self._type_classes, seen, self._budget_bytes, turn, rng, failed)
+    def _tell_news(self, study: Study, space: SearchSpace, proposer: Proposer) -> None:
+        names = {unit.name for unit in space.units}
+        for trial in study.get_trials(deepcopy=False, states=FINISHED):
+            if trial.number in self._told or not names <= set(trial.params):
+                continue
+            self._told.add(trial.number)
+            proposer.tell(_observation(trial, space), own=not is_baseline(trial))
+
+
+def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation:
+    """A complete trial's value; a pruned one's estimate of the full text; nothing known of a failed one."""
+    value = trial.value if trial.state is not TrialState.FAIL else None
+    return Observation(
+        choice=space.choice_of_params(trial.params),
+        damage=inf if value is None else float(value),
+        standard_error=float(trial.user_attrs.get(STANDARD_ERROR_ATTRIBUTE, 0.0)),
+        share=float(trial.user_attrs.get(SHARE_ATTRIBUTE, 1.0)),
+    )
 
 
 def is_baseline(trial: FrozenTrial) -> bool:

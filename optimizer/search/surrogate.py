@@ -9,11 +9,12 @@ kernel is built from the features' products row by row: a new trial costs O(tria
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
+
+from optimizer.search.problem import Observation
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -26,15 +27,6 @@ MODEL_ERROR = 0.02
 """Share of a trial's damage that the sum over units cannot explain."""
 FAR_ERROR = 0.25
 """The same for trials far from the best: share of the distance in damage (additive models mislead far away)."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A trial: option index a unit, its measured damage in nats per token, and its standard error."""
-
-    choice: Integers
-    damage: float
-    standard_error: float
 
 
 class DamageModel:

@@ -12,7 +12,10 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
 )
 
-from optimizer.search.sampler import SearchSampler, distributions, observations
+from optimizer.search.prior import Prior
+from optimizer.search.problem import SearchProblem
+from optimizer.search.sampler import SearchSampler, distributions
+from optimizer.search.samplers import MAKERS
 from optimizer.search.space import Option, SearchSpace, Unit
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -48,7 +51,12 @@ def damage(space: SearchSpace, seed: int) -> np.ndarray:
 
 def bound(space: SearchSpace, prior: np.ndarray, budget: int, seed: int = 7) -> SearchSampler:
     classes = np.tile(np.arange(5), (N_UNITS, 1))
-    return SearchSampler(space, budget_bytes=budget, prior=prior, type_classes=classes, seed=seed)
+    problem = SearchProblem(space, budget, {}, seed, Prior(prior, classes))
+    return SearchSampler(space, MAKERS["layerquant"](problem), seed=seed)
+
+
+def choices_of(study: optuna.Study, space: SearchSpace) -> list[np.ndarray]:
+    return [space.choice_of_params(trial.params) for trial in study.trials]
 
 
 def run(space: SearchSpace, sampler: SearchSampler, truth: np.ndarray, trials: int) -> optuna.Study:
@@ -64,7 +72,7 @@ def test_every_proposal_fits_is_allowed_and_new(space: SearchSpace) -> None:
     budget = 1000 + N_UNITS * 2 * 150 * 32
     truth = damage(space, 0)
     study = run(space, bound(space, truth * 1.3, budget), truth, 30)
-    choices = [seen.choice for seen in observations(study, space)]
+    choices = choices_of(study, space)
     assert all(space.file_bytes(choice) <= budget for choice in choices)
     assert all((choice < 4).all() for choice in choices)
     assert len({choice.tobytes() for choice in choices}) == 30
@@ -92,6 +100,6 @@ def test_it_learns_what_a_wrong_prior_hid(space: SearchSpace) -> None:
 
 def test_random_ignores_the_prior_and_fits(space: SearchSpace) -> None:
     budget = 1000 + N_UNITS * 2 * 150 * 32
-    sampler = SearchSampler(space, budget_bytes=budget, kind="random", seed=3)
+    sampler = SearchSampler(space, MAKERS["random"](SearchProblem(space, budget, {}, 3)), seed=3)
     study = run(space, sampler, damage(space, 3), 10)
-    assert all(space.file_bytes(seen.choice) <= budget for seen in observations(study, space))
+    assert all(space.file_bytes(choice) <= budget for choice in choices_of(study, space))

@@ -1,0 +1,60 @@
+"""What a way of proposing recipes knows before any trial, and how it is told of trials and asked for the next.
+
+Every sampler, ours and those it is compared with, is a `Proposer` over the same problem and the same knapsack decode.
+It must be a function of the problem, the seed and the trials told so far: a search that was killed builds it anew,
+tells it the history, and gets the same proposals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.search.prior import Prior
+from optimizer.search.space import SearchSpace
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """parameters: quantizable tensor -> its number of weights. prior: None where the sampler needs no probes."""
+
+    space: SearchSpace
+    budget_bytes: int
+    parameters: Mapping[str, int]
+    seed: int
+    prior: Prior | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial: option index a unit, its damage in nats per token (inf where it failed), and its standard error.
+
+    share: part of the full text's chunks that it saw; below 1 the damage is an estimate of the full text's.
+    """
+
+    choice: Integers
+    damage: float
+    standard_error: float
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """`share`: part of the full text's chunks that the trial may see at most (1: all, if the race lets it)."""
+
+    choice: Integers
+    origin: str
+    predicted_damage: float | None = None
+    share: float = 1.0
+
+
+class Proposer(Protocol):
+    def tell(self, observation: Observation, *, own: bool) -> None:
+        """A trial has ended. Trials come in the order of their numbers; own: `ask` proposed it, it was no baseline."""
+
+    def ask(self, number: int) -> Proposal:
+        """The recipe of trial `number`. Every proposal fits the budget to the byte and uses allowed options only."""
