@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optimizer.search.refilling import refill
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-BISECTION_STEPS = 60
-MAX_REFILL_MOVES = 2000
+MAX_CUTS = 200
+ROUNDING = 1e-12
+"""Differences below this share of the values are rounding."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Assignment:
         return max(0.0, (self.cost - self.lower_bound) / scale)
 
 
+@dataclass(frozen=True)
+class _Relaxation:
+    """`excess` [units, options]: how much an option raises the bound where a unit must take it, in units of cost."""
+
+    choice: Integers
+    lower_bound: float
+    excess: Floats
+
+
 def solve(costs: Floats, sizes: Integers, budget: int) -> Assignment:
     """Choose one option a unit.
 
@@ -43,132 +55,46 @@ def solve(costs: Floats, sizes: Integers, budget: int) -> Assignment:
         raise ValueError("a unit has no usable option")
     rows = np.arange(len(costs))
     priced = np.where(usable, sizes, np.iinfo(np.int64).max // (len(costs) + 1))
-    smallest = priced.argmin(axis=1)
+    smallest = np.where(priced == priced.min(axis=1, keepdims=True), costs, np.inf).argmin(axis=1)
     if int(sizes[rows, smallest].sum()) > budget:
         raise ValueError("the smallest options together exceed the budget")
-    choice, lower_bound = _relax(costs, sizes, budget, rows, smallest)
-    choice = _refill(costs, sizes, budget, choice)
+    relaxed = _relax(costs, sizes, budget, rows, smallest)
+    choice = refill(costs, sizes, budget, relaxed.choice, relaxed.excess, relaxed.lower_bound)
     return Assignment(
         choice=choice,
         cost=float(costs[rows, choice].sum()),
         n_bytes=int(sizes[rows, choice].sum()),
-        lower_bound=lower_bound,
+        lower_bound=relaxed.lower_bound,
     )
 
 
-def _relax(costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest: Integers) -> tuple[Integers, float]:
-    """The best feasible point of the Lagrangian's path over the price of a byte, and the dual bound."""
+def _relax(costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest: Integers) -> _Relaxation:
+    """The best feasible point of the Lagrangian's path over the price of a byte, and the dual bound.
+
+    The dual is concave and piecewise linear in the price: the next price is where the lines of the two choices at hand
+    cross, one above and one within the budget (cutting planes); where no choice lies below the crossing, it is the top.
+    """
     weights = np.where(np.isfinite(costs), sizes, 0).astype(np.float64)
-
-    def at_price(price: float) -> tuple[Integers, int, float]:
-        reduced = costs + price * weights
-        choice = reduced.argmin(axis=1)
-        dual = float(reduced[rows, choice].sum() - price * budget)
-        return choice, int(sizes[rows, choice].sum()), dual
-
-    choice, n_bytes, bound = at_price(0.0)
-    if n_bytes <= budget:
-        return choice, bound
-    spread = float(np.max(np.where(np.isfinite(costs), costs, -np.inf)) - np.min(costs)) or 1.0
-    low, high = 0.0, spread
-    best = smallest
-    for _ in range(BISECTION_STEPS):  # a price so high that everything is smallest
-        choice, n_bytes, dual = at_price(high)
-        bound = max(bound, dual)
-        if n_bytes <= budget:
-            best = choice
+    above = costs.argmin(axis=1)
+    if int(sizes[rows, above].sum()) <= budget:
+        return _Relaxation(above, float(costs[rows, above].sum()), costs - costs[rows, above][:, None])
+    within = smallest
+    bound, reduced = -np.inf, costs
+    for _ in range(MAX_CUTS):
+        cost_above, bytes_above = float(costs[rows, above].sum()), int(sizes[rows, above].sum())
+        cost_within, bytes_within = float(costs[rows, within].sum()), int(sizes[rows, within].sum())
+        price = (cost_within - cost_above) / (bytes_above - bytes_within)
+        at_price = costs + price * weights
+        choice = at_price.argmin(axis=1)
+        lowest = float(at_price[rows, choice].sum())
+        dual = lowest - price * budget
+        if dual > bound:
+            bound, reduced = dual, at_price
+        crossing = cost_above + price * bytes_above
+        if lowest >= crossing - ROUNDING * abs(crossing):
             break
-        high *= 16
-    for _ in range(BISECTION_STEPS):
-        price = (low * high) ** 0.5 if low > 0 else high / 1024
-        choice, n_bytes, dual = at_price(price)
-        bound = max(bound, dual)
-        if n_bytes <= budget:
-            high, best = price, choice
+        if int(sizes[rows, choice].sum()) <= budget:
+            within = choice
         else:
-            low = price
-        if low > 0 and high / low < 1 + 1e-12:
-            break
-    return best, bound
-
-
-def _refill(costs: Floats, sizes: Integers, budget: int, choice: Integers) -> Integers:
-    """Spend leftover bytes: the best single move or exchange, again and again, while one lowers the cost."""
-    choice = choice.copy()
-    rows = np.arange(len(costs))
-    for _ in range(MAX_REFILL_MOVES):
-        saved = costs[rows, choice][:, None] - costs
-        grown = sizes - sizes[rows, choice][:, None]
-        leftover = budget - int(sizes[rows, choice].sum())
-        move = _best_exchange(saved, grown, leftover)
-        if move is None:
-            return choice
-        for unit, option in move:
-            choice[unit] = option
-    return choice
-
-
-def _best_exchange(saved: Floats, grown: Integers, leftover: int) -> list[tuple[int, int]] | None:
-    """The one or two moves in different units that save most and grow by at most `leftover` bytes together."""
-    n_units, n_options = saved.shape
-    units = np.repeat(np.arange(n_units), n_options)
-    flat_saved, flat_grown = saved.ravel(), grown.ravel()
-    valid = np.isfinite(flat_saved)
-    tolerance = 1e-12 * max(1e-300, float(np.abs(flat_saved[valid]).max(initial=0.0)))
-    best_gain, best_move = tolerance, None
-    single = valid & (flat_grown <= leftover)
-    if single.any():
-        index = int(np.argmax(np.where(single, flat_saved, -np.inf)))
-        if flat_saved[index] > best_gain:
-            best_gain, best_move = float(flat_saved[index]), [index]
-    ups = np.flatnonzero(valid & (flat_saved > best_gain))
-    downs = np.flatnonzero(valid & (flat_grown < 0))
-    if len(ups) and len(downs):
-        pair = _best_pair(ups, downs, units, flat_saved, flat_grown, leftover, best_gain)
-        if pair is not None:
-            best_move = pair
-    if best_move is None:
-        return None
-    return [(int(units[index]), int(index % n_options)) for index in best_move]
-
-
-def _best_pair(
-    ups: Integers,
-    downs: Integers,
-    units: Integers,
-    saved: Floats,
-    grown: Integers,
-    leftover: int,
-    at_least: float,
-) -> list[int] | None:
-    """For each step up, the cheapest step down of another unit that frees enough; kept are the best two by unit."""
-    order = downs[np.argsort(grown[downs], kind="stable")]  # frees most first
-    first, second = _running_best_two(saved[order], units[order])
-    need = leftover - grown[ups]  # the step down may grow by at most this (a negative number)
-    reach = np.searchsorted(grown[order], need, side="right") - 1
-    reachable = reach >= 0
-    if not reachable.any():
-        return None
-    ups, reach = ups[reachable], reach[reachable]
-    partner = np.where(units[order[first[reach]]] != units[ups], first[reach], second[reach])
-    gain = np.where(partner >= 0, saved[ups] + saved[order[partner]], -np.inf)
-    index = int(np.argmax(gain))
-    if gain[index] <= at_least:
-        return None
-    return [int(ups[index]), int(order[partner[index]])]
-
-
-def _running_best_two(values: Floats, units: Integers) -> tuple[Integers, Integers]:
-    """Positions of the best value so far, and of the best so far among the other units (-1: none yet)."""
-    first = np.empty(len(values), dtype=np.int64)
-    second = np.empty(len(values), dtype=np.int64)
-    best, runner_up = 0, -1
-    for position in range(len(values)):
-        if values[position] > values[best]:
-            if units[position] != units[best]:
-                runner_up = best
-            best = position
-        elif units[position] != units[best] and (runner_up < 0 or values[position] > values[runner_up]):
-            runner_up = position
-        first[position], second[position] = best, runner_up
-    return first, second
+            above = choice
+    return _Relaxation(within, bound, reduced - reduced.min(axis=1, keepdims=True))
