@@ -12,7 +12,10 @@ BUNDLED = Path(__file__).resolve().parent.parent
 """Where `configs/`, `prompts/` and `demo/` lie: the checkout's root, or site-packages when installed."""
 
 
-Sampler = Literal["layerquant", "random"]
+Sampler = Literal[
+    "layerquant", "random", "tpe", "tpe_shape", "nsga2", "cmaes", "evolution", "evolution_short",
+    "one_shot", "weight_error", "greedy",
+]  # fmt: skip
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 

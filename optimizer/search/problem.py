@@ -20,13 +20,17 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """parameters: quantizable tensor -> its number of weights. prior: None where the sampler needs no probes."""
+    """parameters: quantizable tensor -> its number of weights. prior: None where the sampler needs no probes.
+
+    errors: (tensor, type) -> relative weight error (optimizer/quantization/weight_error.py), for samplers that want it.
+    """
 
     space: SearchSpace
     budget_bytes: int
     parameters: Mapping[str, int]
     seed: int
     prior: Prior | None = None
+    errors: Mapping[tuple[str, str], float] | None = None
 
 
 @dataclass(frozen=True)

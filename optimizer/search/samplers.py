@@ -7,6 +7,12 @@ import numpy as np
 from optimizer.search.decoding import decode, random_damage
 from optimizer.search.problem import Observation, Proposal, Proposer, SearchProblem
 from optimizer.search.proposals import RANDOM, LayerquantProposer
+from optimizer.search.rivals.evolution import evolution, evolution_short
+from optimizer.search.rivals.greedy import greedy
+from optimizer.search.rivals.one_shot import one_shot
+from optimizer.search.rivals.optuna_search import cmaes, nsga2, tpe
+from optimizer.search.rivals.shape import tpe_shape
+from optimizer.search.rivals.weight_error import weight_error
 
 
 class RandomProposer:
@@ -27,6 +33,19 @@ class RandomProposer:
 MAKERS: dict[str, Callable[[SearchProblem], Proposer]] = {
     "layerquant": LayerquantProposer,
     "random": RandomProposer,
+    "tpe": tpe,
+    "tpe_shape": tpe_shape,
+    "nsga2": nsga2,
+    "cmaes": cmaes,
+    "evolution": evolution,
+    "evolution_short": evolution_short,
+    "one_shot": one_shot,
+    "weight_error": weight_error,
+    "greedy": greedy,
 }
-NEED_PROBES = frozenset({"layerquant"})
+NEED_PROBES = frozenset({"layerquant", "one_shot", "greedy"})
 """Samplers that cannot start without sensitivities."""
+NEED_WEIGHT_ERRORS = frozenset({"weight_error"})
+"""Samplers that cannot start without `SearchProblem.errors`."""
+ONE_SHOT = frozenset({"one_shot", "weight_error", "greedy"})
+"""Samplers with a single answer: a search is over once its trial has ended."""
