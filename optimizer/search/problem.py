@@ -54,6 +54,7 @@ class Proposal:
     origin: str
     predicted_damage: float | None = None
     share: float = 1.0
+    predicted_standard_error: float | None = None
 
 
 class Proposer(Protocol):

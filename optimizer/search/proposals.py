@@ -1,130 +1,142 @@
-"""Where the next recipe comes from: a Thompson sample of the surrogate, or an exchange of bytes around the incumbent.
+"""Where the next recipe comes from: the surrogate's best guess, a guess drawn near it, or exchanges around the incumbent.
 
-Both end in the same knapsack, so every proposal fits the budget to the byte. A recipe that was tried is
-proposed again only where no other was found in many attempts.
+The surrogate's proposals end in the knapsack, exchanges never grow a choice beyond the budget, so every proposal fits to
+the byte. While the surrogate's forecasts are shown wrong, three of four proposals are exchanges, which need none; the
+fourth is its best guess, so that it is believed again once that holds. A recipe that was tried is proposed again only
+where no other was found in many attempts.
 """
-
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from optimizer.search.beliefs import beliefs, likeliest
 from optimizer.search.decoding import decode, random_damage
-from optimizer.search.knapsack import solve
+from optimizer.search.exchanges import exchange
+from optimizer.search.honesty import Forecast, is_wrong, paired_noise
 from optimizer.search.problem import Observation, Proposal, SearchProblem
-from optimizer.search.space import SearchSpace
-from optimizer.search.surrogate import DamageModel
+from optimizer.search.surrogate import MODEL_ERROR, PAIRED_SHARE, DamageModel
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 EXPLOIT = "mean"
 THOMPSON = "thompson"
-NEIGHBOUR = "neighbour"
+EXCHANGE = "exchange"
 RANDOM = "random"
-CYCLE = (EXPLOIT, THOMPSON, NEIGHBOUR)
-FREE_SHARE = 0.3
-"""Share of the units that a neighbour proposal may change."""
+CYCLE = (EXPLOIT, THOMPSON, THOMPSON)
+TEMPERATURES = (0.0, 0.3, 0.6)
+"""Share of a posterior draw's deviation from the mean that a proposal takes, for each turn of the cycle."""
+CYCLE_WHEN_WRONG = (EXCHANGE, EXCHANGE, EXCHANGE, EXPLOIT)
+LEAST_DAMAGE = 0.02
+"""Share of the prior damage below which no option's damage is believed to fall."""
+EXCHANGED_SHARE = 0.1
+"""Pairs of units that an exchange proposal may change, at most, as a share of the units; 3 pairs always."""
+SELECT_AT = frozenset({3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128})
+"""Numbers of trials at which the prior is chosen anew."""
+DRAWS = 4
 ATTEMPTS = 24
 
 
 class LayerquantProposer:
-    """The search's own way: a surrogate of the damage, Thompson sampling, and exchanges around the incumbent."""
+    """The search's own way. A function of the problem, the seed and the trials told, in their order."""
 
     def __init__(self, problem: SearchProblem) -> None:
         if problem.prior is None:
             raise ValueError("this sampler needs the prior that probes give")
         self._problem, self._prior = problem, problem.prior
+        self._beliefs = beliefs(problem.space, problem.prior, problem.parameters)
+        self._model = likeliest(self._beliefs[:1], self._prior, ())
         self._seen: list[Observation] = []
-        self._failed: list[Integers] = []
+        self._tried: set[bytes] = set()
+        self._forecasts: list[Forecast] = []
+        self._incumbent: Observation | None = None
         self._turn = 0
 
+    @property
+    def model(self) -> DamageModel:
+        """The surrogate as it is now."""
+        return self._model
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether the surrogate leads the search; else exchanges do."""
+        return not is_wrong(self._forecasts)
+
     def tell(self, observation: Observation, *, own: bool) -> None:
+        led = self._kind() != EXCHANGE
         self._turn += own
-        if np.isfinite(observation.damage):
-            self._seen.append(observation)
-        else:
-            self._failed.append(observation.choice)
+        self._tried.add(observation.choice.tobytes())
+        if not np.isfinite(observation.damage):
+            return
+        if own and led and self._incumbent is not None:
+            self._forecasts.append(self._forecast(observation, self._incumbent))
+        self._seen.append(observation)
+        self._model.tell(observation)
+        if len(self._seen) in SELECT_AT:
+            self._model = likeliest(self._beliefs, self._prior, self._seen)
+        if self._is_eligible(observation) and _is_better(observation, self._incumbent):
+            self._incumbent = observation
 
     def ask(self, number: int) -> Proposal:
-        problem = self._problem
-        rng = np.random.default_rng((problem.seed, number))
-        return propose(
-            problem.space, self._prior.damage, self._prior.type_classes, self._seen, problem.budget_bytes,
-            self._turn, rng, self._failed,
-        )  # fmt: skip
+        rng = np.random.default_rng((self._problem.seed, number))
+        choice, origin = self._propose(rng)
+        prediction = self._model.predictive(choice)
+        return Proposal(choice, origin, prediction.mean, predicted_standard_error=prediction.standard_deviation)
+
+    def _propose(self, rng: np.random.Generator) -> tuple[Integers, str]:
+        problem, kind = self._problem, self._kind()
+        if kind != EXCHANGE:
+            mean = self._model.mean()
+            temperature = 0.0 if kind == EXPLOIT else TEMPERATURES[self._turn % len(CYCLE)]
+            for _ in range(DRAWS):
+                drawn = mean if temperature == 0.0 else self._drawn(mean, temperature, rng)
+                choice = decode(problem.space, np.maximum(drawn, self._least), problem.budget_bytes)
+                if choice.tobytes() not in self._tried:
+                    return choice, kind
+                kind, temperature = THOMPSON, max(2 * temperature, TEMPERATURES[1])
+        if self._incumbent is not None:
+            most = max(3, round(EXCHANGED_SHARE * len(problem.space.units)))
+            for _ in range(ATTEMPTS):
+                n_pairs = int(rng.integers(1, most + 1))
+                choice = exchange(problem.space, self._incumbent.choice, problem.budget_bytes, n_pairs, rng)
+                if choice.tobytes() not in self._tried:
+                    return choice, EXCHANGE
+        for _ in range(ATTEMPTS):
+            choice = decode(problem.space, random_damage(problem.space, rng), problem.budget_bytes)
+            if choice.tobytes() not in self._tried:
+                break
+        return choice, RANDOM
+
+    def _kind(self) -> str:
+        if self.is_believed or self._incumbent is None:
+            return CYCLE[self._turn % len(CYCLE)]
+        return CYCLE_WHEN_WRONG[self._turn % len(CYCLE_WHEN_WRONG)]
+
+    def _drawn(self, mean: Floats, temperature: float, rng: np.random.Generator) -> Floats:
+        with np.errstate(invalid="ignore"):
+            deviation = self._model.sample(rng) - mean
+        drawn: Floats = mean + temperature * np.where(np.isfinite(mean), deviation, 0.0)
+        return drawn
+
+    @property
+    def _least(self) -> Floats:
+        return LEAST_DAMAGE * self._model.prior
+
+    def _forecast(self, observation: Observation, incumbent: Observation) -> Forecast:
+        prediction = self._model.predictive(observation.choice)
+        noise = paired_noise(MODEL_ERROR, PAIRED_SHARE * observation.standard_error, incumbent.damage)
+        return Forecast(
+            prediction.mean, prediction.standard_deviation, observation.damage, incumbent.damage, noise
+        )
+
+    def _is_eligible(self, observation: Observation) -> bool:
+        space, choice = self._problem.space, observation.choice
+        allowed = space.allowed[np.arange(len(choice)), choice].all()
+        return bool(allowed) and space.file_bytes(choice) <= self._problem.budget_bytes
 
 
-def propose(
-    space: SearchSpace,
-    prior: Floats,
-    type_classes: Integers,
-    observations: Sequence[Observation],
-    budget_bytes: int,
-    turn: int,
-    rng: np.random.Generator,
-    failed: Sequence[Integers] = (),
-) -> Proposal:
-    """The next choice to measure. `turn` counts the search's own proposals; it picks the way of proposing.
-
-    `failed`: choices that could not be measured and are not proposed again.
-    """
-    model = DamageModel(prior, type_classes, observations)
-    tried = {*(observation.choice.tobytes() for observation in observations), *(each.tobytes() for each in failed)}
-    kind = CYCLE[turn % len(CYCLE)]
-    expected = model.mean()
-    rows = np.arange(len(space.units))
-
-    def finish(choice: Integers, origin: str) -> Proposal:
-        return Proposal(choice, origin, float(expected[rows, choice].sum()))
-
-    fitting = [o for o in observations if space.file_bytes(o.choice) <= budget_bytes and _is_allowed(space, o.choice)]
-    incumbent = min(fitting, key=lambda o: o.damage).choice if fitting else None
-    if kind == EXPLOIT:
-        choice = decode(space, expected, budget_bytes)
-        if choice.tobytes() not in tried:
-            return finish(choice, EXPLOIT)
-        kind = NEIGHBOUR
-    for attempt in range(ATTEMPTS):
-        if kind == NEIGHBOUR and incumbent is not None and attempt < ATTEMPTS // 2:
-            choice = _neighbour(space, model.sample(rng), budget_bytes, incumbent, rng)
-            origin = NEIGHBOUR
-        else:
-            choice = decode(space, model.sample(rng), budget_bytes)
-            origin = THOMPSON
-        if choice.tobytes() not in tried:
-            return finish(choice, origin)
-    return _untried(space, budget_bytes, tried, rng, finish)
-
-
-def _untried(
-    space: SearchSpace,
-    budget_bytes: int,
-    tried: set[bytes],
-    rng: np.random.Generator,
-    finish: Callable[[Integers, str], Proposal],
-) -> Proposal:
-    for _ in range(ATTEMPTS):
-        choice = decode(space, random_damage(space, rng), budget_bytes)
-        if choice.tobytes() not in tried:
-            break
-    return finish(choice, RANDOM)
-
-
-def _is_allowed(space: SearchSpace, choice: Integers) -> bool:
-    return bool(space.allowed[np.arange(len(choice)), choice].all())
-
-
-def _neighbour(
-    space: SearchSpace, damage: Floats, budget_bytes: int, incumbent: Integers, rng: np.random.Generator
-) -> Integers:
-    """Exchange bytes among a random part of the units; the others stay as the incumbent has them."""
-    n_free = max(2, round(FREE_SHARE * len(incumbent)))
-    free = rng.permutation(len(incumbent))[:n_free]
-    held = np.ones(len(incumbent), dtype=np.bool_)
-    held[free] = False
-    kept = np.zeros(space.shape, dtype=np.bool_)
-    kept[np.arange(len(incumbent)), incumbent] = True
-    usable = np.where(held[:, None], kept, space.allowed)
-    costs = np.where(usable, damage, np.inf)
-    return solve(costs, space.sizes, budget_bytes - space.overhead_bytes).choice
+def _is_better(observation: Observation, incumbent: Observation | None) -> bool:
+    """Less damage; what saw the full text goes before estimates of it."""
+    if incumbent is None:
+        return True
+    return (observation.share < 1.0, observation.damage) < (incumbent.share < 1.0, incumbent.damage)

@@ -24,10 +24,11 @@ from optimizer.search.problem import Observation
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-PAIRED_SHARE = 1.0
-MODEL_ERROR = 0.02
+PAIRED_SHARE = 0.25
+"""Part of a trial's standard error that differs between recipes: most of it is which text all of them were shown."""
+MODEL_ERROR = 0.015
 """Share of a trial's damage that the sum over units cannot explain."""
-FAR_ERROR = 0.25
+FAR_ERROR = 0.1
 """The same for trials far from the best: share of the distance in damage (additive models mislead far away)."""
 
 
@@ -35,9 +36,9 @@ class Spreads(NamedTuple):
     """Prior standard deviations of the corrections, as shares of an option's damage."""
 
     scale: float = 0.3
-    unit: float = 0.5
-    type_class: float = 0.15
-    option: float = 0.2
+    unit: float = 0.4
+    type_class: float = 0.4
+    option: float = 0.15
 
     def variances(self) -> Floats:
         return np.square(np.array(self))
@@ -77,6 +78,11 @@ class DamageModel:
         self._error.append(observation.standard_error)
         self._factor = None
 
+    @property
+    def prior(self) -> Floats:
+        """What was expected before any trial, [units, options]; 0 where there is no option."""
+        return self._features.prior
+
     def mean(self) -> Floats:
         """Posterior mean damage of each option, [units, options]; inf where there is none."""
         return self._posterior(self._features.prior, np.zeros(len(self._damage)))
@@ -93,6 +99,15 @@ class DamageModel:
         )
         noise = rng.standard_normal(len(self._damage)) * np.sqrt(self._noise_variance())
         return self._posterior(prior * factors, noise)
+
+    def log_evidence(self) -> float:
+        """Log density of all trials' damages under the prior: how well it foresaw them (up to a constant a trial)."""
+        if not self._damage:
+            return 0.0
+        residual = np.array(self._damage) - self._features.totals(self._features.prior)
+        factor, _ = self._factored()
+        whitened = solve_triangular(factor, residual, lower=True, check_finite=False)
+        return float(-0.5 * (whitened @ whitened) - np.log(np.diag(factor)).sum())
 
     def predict(self, choice: Integers) -> float:
         """Expected damage of a choice."""
