@@ -88,6 +88,18 @@ class SearchConfig(Settings):
     pins: dict[str, str] = Field(
         default_factory=dict, description="regular expression over tensor names -> tensor type"
     )
+    bounds: dict[str, str] = Field(
+        default_factory=dict, description="regular expression over tensor names -> >=TYPE, <=TYPE or LOW..HIGH"
+    )
+    probing: Literal["auto", "groups", "layers_roles"] = Field(
+        default="auto", description="probe each group, or layers and roles apart; auto: groups up to 96 of them"
+    )
+    probe_base: Literal["auto", "source", "budget"] = Field(
+        default="auto", description="what a probe leaves the rest at; auto: the source where it fits into memory"
+    )
+    sensitivities: str | None = Field(
+        default=None, description="CSV of a relative of this model: its parts' shares are taken, not measured"
+    )
     search_text: str | None = None
     report_text: str | None = None
     prompts: str | None = None
@@ -118,7 +130,10 @@ class SearchConfig(Settings):
 
     @classmethod
     def load(cls, path: Path | None, changes: dict[str, Any]) -> Self:
-        """A YAML file (or none) with `changes` over it; their keys may be dotted (`evaluation.chunks`)."""
+        """A YAML file (or none) with `changes` over it; their keys may be dotted (`evaluation.chunks`).
+
+        Pins and bounds add to those of the file.
+        """
         tree = read_yaml(path) if path else {}
         for key, value in changes.items():
             _put(tree, key, value)
@@ -188,13 +203,14 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(branch, dict):
             raise ConfigError(f"setting {key!r}: {parent!r} is a single value and has no parts")
         tree = branch
-    tree[last] = value
+    known = tree.get(last)
+    tree[last] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and key != "pins":
+        if isinstance(value, dict) and key not in ("pins", "bounds"):
             flat.update(_flatten(value, f"{prefix}{key}."))
         else:
             flat[prefix + key] = value

@@ -1,10 +1,7 @@
 """`layerquant quantize`, `eval`, `probe`, `doctor`: single steps on single models."""
 
-import csv
-import io
-import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,8 +34,20 @@ from optimizer.quantization.join import quantize as write_quantized
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.sizes import SizeTable
 from optimizer.search.planning import make_plan, open_imatrix
+from optimizer.search.sensitivity_table import (
+    FORMATS,
+    LAYERQUANT,
+    WHOLE_MODEL,
+    SensitivityTable,
+    own_table,
+    tool_suite_curve,
+    tool_suite_table,
+)
 from optimizer.text_files import write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
+
+if TYPE_CHECKING:
+    from optimizer.search.probe_run import ProbeOutcome
 
 
 def quantize(
@@ -148,7 +157,13 @@ def _reference_paths(reference: Path) -> list[Path]:
 def probe(
     model: Model,
     csv_out: Annotated[Path | None, typer.Option("--csv", help="Write the sensitivities to this file.")] = None,
-    csv_in: Annotated[Path | None, typer.Option("--from-csv", help="Take sensitivities from this file.")] = None,
+    csv_in: Annotated[
+        Path | None,
+        typer.Option("--csv-in", "--from-csv", help="Take sensitivities from this file: ours, or kld_results.csv."),
+    ] = None,
+    csv_format: Annotated[
+        str, typer.Option("--csv-format", help="Form of --csv: layerquant, or tool-suite for GGUF-Tool-Suite's.")
+    ] = LAYERQUANT,
     budget: Annotated[str | None, typer.Option(help="Only matters where the source exceeds memory.")] = None,
     units: Annotated[str, typer.Option(help="layers, groups or tensors.")] = "groups",
     types: Annotated[str | None, typer.Option(help="Types whose cost is wanted.")] = None,
@@ -176,51 +191,36 @@ def probe(
     if allow_requantize:
         changes["quantization.allow_requantize"] = True
     changes |= dict(parse_assignment(text) for text in assignments or [])
+    if csv_format not in FORMATS:
+        raise ConfigError(f"--csv-format {csv_format!r} is not known; write one of {', '.join(FORMATS)}")
     plan = make_plan(SearchConfig.load(None, changes))
+    table = SensitivityTable.read(csv_in) if csv_in else None
     reporter = TerminalReporter(err())
     try:
-        rows = probe_only(plan, Workplace(studies, database, bank), reporter, _read_csv(csv_in) if csv_in else [])
+        outcome = probe_only(plan, Workplace(studies, database, bank), reporter, table)
     finally:
         reporter.close()
     if csv_out is not None:
-        write_text(csv_out, _as_csv(rows))
-        err().print(f"written: {csv_out}")
+        _write_sensitivities(csv_out, outcome, csv_format)
     if as_json:
-        print_json({"model": str(model), "sensitivities": rows})
+        print_json({"model": str(model), "sensitivities": outcome.rows})
     elif csv_out is None:
-        print(_as_csv(rows), end="")
+        print(own_table(outcome.rows), end="")
 
 
-COLUMNS = ("unit", "tensor_type", "kld", "standard_error", "base", "source")
-
-
-def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: row[column] for column in COLUMNS} for row in rows)
-    return text.getvalue()
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    """Rows with `unit`, `tensor_type` and `kld`. ConfigError names the line that cannot be read."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"unit", "tensor_type", "kld"} <= set(reader.fieldnames or ()):
-                raise ConfigError(f"{path}: a table of sensitivities needs the columns unit, tensor_type and kld")
-            rows: list[dict[str, Any]] = []
-            for number, row in enumerate(reader, start=2):
-                try:
-                    kld = float(row["kld"])
-                except (TypeError, ValueError):
-                    kld = math.nan
-                if not 0 <= kld < math.inf:
-                    raise ConfigError(f"{path}, line {number}: {row['kld']!r} is no KLD (a number, not negative)")
-                rows.append({**row, "kld": kld})
-            return rows
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+def _write_sensitivities(path: Path, outcome: "ProbeOutcome", form: str) -> None:
+    """The table, and in GGUF-Tool-Suite's form the whole models' beside it as group0/, where that suite has them."""
+    if form == LAYERQUANT:
+        written = {path: own_table(outcome.rows)}
+    else:
+        written = {
+            path: tool_suite_table({outcome.probe_type: outcome.group_klds}, outcome.tensors),
+            path.parent / WHOLE_MODEL / path.name: tool_suite_curve(outcome.fitted.curve),
+        }
+    for file, text in written.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+        err().print(f"written: {file}")
 
 
 def doctor(studies: Studies = DEFAULT_STUDIES, as_json: Json = False) -> None:

@@ -21,6 +21,10 @@ LayerTypesOption = Annotated[
 ]
 EmbeddingType = Annotated[str | None, typer.Option("--token-embedding-type", help="Tensor type of token_embd.")]
 OutputType = Annotated[str | None, typer.Option("--output-tensor-type", help="Tensor type of output.")]
+Pins = Annotated[list[str] | None, typer.Option("--pin", help="REGEX=TYPE: these tensors get that type; repeatable.")]
+Bounds = Annotated[
+    list[str] | None, typer.Option("--bound", help="REGEX=RANGE, as 'attn_v=>=Q5_K' or 'ffn=Q4_K..Q8_0'; repeatable.")
+]
 AllowRequantize = Annotated[bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")]
 
 Threads = Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default all cores.")]

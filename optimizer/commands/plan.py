@@ -5,12 +5,14 @@ from typing import Any
 
 from optimizer.commands.options import (
     AllowRequantize,
+    Bounds,
     EmbeddingType,
     Imatrix,
     Json,
     LayerTypesOption,
     Model,
     OutputType,
+    Pins,
 )  # fmt: skip
 from optimizer.commands.recipes_given import flags_given, recipe_from_layer_types_option
 from optimizer.commands.shown import out, preset_table, print_json
@@ -20,8 +22,10 @@ from optimizer.gguf.model_file import ModelFile
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
-from optimizer.search.budget import check_feasible, parse_budgets, show_bytes
-from optimizer.search.planning import build_space, open_imatrix, sized_presets
+from optimizer.search.budget import parse_budgets, show_bytes
+from optimizer.search.constraints import constraints_from_flags
+from optimizer.search.planning import open_imatrix, sized_presets
+from optimizer.search.space_building import build_space, check_budgets
 
 DEFAULT_BUDGET = "IQ4_XS"
 
@@ -35,6 +39,8 @@ def plan(
     output_tensor_type: OutputType = None,
     units: str = "layers",
     types: str | None = None,
+    pins: Pins = None,
+    bounds: Bounds = None,
     allow_requantize: AllowRequantize = False,
     as_json: Json = False,
 ) -> None:
@@ -49,12 +55,12 @@ def plan(
     presets = load_presets(file, imatrix=importance is not None)
     sizes = SizeTable(file, presets.quantizable)
     settings: dict[str, Any] = {"model": str(model), "units": units} | ({"types": types} if types else {})
-    space = build_space(SearchConfig.load(None, settings), file, presets, sizes, importance)
+    config = SearchConfig.load(None, settings | constraints_from_flags(pins or [], bounds or []))
+    space = build_space(config, file, presets, sizes, importance)
     preset_bytes = sized_presets(presets, sizes)
     budgets = parse_budgets(budget or DEFAULT_BUDGET, preset_bytes, file.n_elements)
     chosen = budgets[0]
-    for each in budgets if budget is not None else ():
-        check_feasible(each, space.smallest_bytes, space.largest_bytes)
+    check_budgets(budgets if budget is not None else (), space, config.pins)
     resolved = None
     if layer_types is not None:
         flags = flags_given(token_embedding_type, output_tensor_type)

@@ -16,10 +16,12 @@ from rich.markup import escape
 from optimizer.commands.options import (
     AllowRequantize,
     Bank,
+    Bounds,
     Database,
     Imatrix,
     Json,
     OptionalStudy,
+    Pins,
     Studies,
     given,
     takes_runtime_flags,
@@ -31,6 +33,7 @@ from optimizer.errors import ConfigError
 from optimizer.progress import TerminalReporter
 from optimizer.search.budget import show_bytes
 from optimizer.search.claiming import CONTENTS
+from optimizer.search.constraints import constraints_from_flags
 from optimizer.search.planning import Plan, make_plan
 from optimizer.search.texts import choose_texts
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
@@ -52,6 +55,11 @@ def search(
     imatrix: Imatrix = None,
     units: Annotated[str | None, typer.Option(help="layers, groups or tensors.")] = None,
     types: Annotated[str | None, typer.Option(help="Layer types or tensor types, separated by commas.")] = None,
+    pins: Pins = None,
+    bounds: Bounds = None,
+    sensitivities: Annotated[
+        str | None, typer.Option("--sensitivities", help="CSV of a relative of this model, in place of probes.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Complete and pruned trials, baselines included.")] = None,
     hours: Annotated[
         float | None, typer.Option(min=0.0, help="Stop proposing after so long; the report follows.")
@@ -70,8 +78,9 @@ def search(
     """Run a study, or continue it: the same command goes on where it was, after a stop, a kill or a power cut."""
     changes: dict[str, Any] = given(
         budget=budget, study=study, search_text=search_text, report_text=report_text, prompts=prompts, imatrix=imatrix,
-        units=units, types=types, trials=trials, hours=hours, sampler=sampler, seed=seed,
+        units=units, types=types, sensitivities=sensitivities, trials=trials, hours=hours, sampler=sampler, seed=seed,
     )  # fmt: skip
+    changes |= constraints_from_flags(pins or [], bounds or [])
     changes |= {f"evaluation.{key}": value for key, value in runtime.items()}
     if allow_requantize:
         changes["quantization.allow_requantize"] = True

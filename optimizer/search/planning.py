@@ -1,7 +1,6 @@
 """The plan: everything a search knows before it evaluates anything: presets, exact sizes, space, budgets, rivals."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from optimizer.config import SearchConfig, find_file
-from optimizer.errors import ConfigError, GgufError, ImatrixError
+from optimizer.errors import GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
-from optimizer.gguf.tensor_types import parse_tensor_type
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.quantization.imatrix import LOW_BIT_TYPES, Imatrix, needs_importance
 from optimizer.recipes.fallback import fallback_type
@@ -21,8 +19,6 @@ from optimizer.recipes.layer_types import LayerTypes, format_json
 from optimizer.recipes.naming import layer_types_from_recipe
 from optimizer.recipes.presets import PresetTable, load_presets
 from optimizer.recipes.recipe import Recipe
-from optimizer.recipes.resolve import LayerTypeNames
-from optimizer.recipes.roles import layers_of
 from optimizer.recipes.sizes import SizeTable
 from optimizer.search.baselines import (
     HYBRID,
@@ -33,16 +29,12 @@ from optimizer.search.baselines import (
     rival_presets,
     uniform_fill,
 )
-from optimizer.search.budget import Budget, check_feasible, parse_budgets
+from optimizer.search.budget import Budget, parse_budgets
 from optimizer.search.hybrid_baselines import fitted_hybrids
-from optimizer.search.space import SearchSpace, make_unit, with_baselines
-from optimizer.search.units import group_tensors, layer_of
-
-K_TENSOR_TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
-K_LAYER_TYPES = (
-    "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q4_K_L",
-    "Q5_K_S", "Q5_K_M", "Q5_K_L", "Q6_K", "Q6_K_M", "Q6_K_L", "Q8_0",
-)  # fmt: skip
+from optimizer.search.sensitivity_shares import GivenShares, shares_of
+from optimizer.search.sensitivity_table import SensitivityTable
+from optimizer.search.space import SearchSpace, with_baselines
+from optimizer.search.space_building import K_LAYER_TYPES, build_space, check_budgets
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,8 @@ class Plan:
     space: SearchSpace
     budgets: tuple[Budget, ...]
     baselines: Mapping[Budget, tuple[Baseline, ...]]
+    given: GivenShares | None = None
+    """Sensitivities taken from a file in place of probes."""
 
     @cached_property
     def parameters(self) -> dict[str, int]:
@@ -124,11 +118,16 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     sizes = SizeTable(model, presets.quantizable)
     space = build_space(config, model, presets, sizes, imatrix)
     budgets = parse_budgets(config.budget, sized_presets(presets, sizes), model.n_elements)
-    for budget in budgets:
-        check_feasible(budget, space.smallest_bytes, space.largest_bytes)
+    check_budgets(budgets, space, config.pins)
+    given = None
+    if config.sensitivities is not None:
+        path = find_file(config.sensitivities, beside=beside).resolve()
+        config = config.model_copy(update={"sensitivities": str(path)})  # a resumed study may start in another folder
+        given = shares_of(SensitivityTable.read(path), quantizable_parameters(model, presets), model.by_name)
     baselines = {budget: _baselines(config, model, presets, sizes, space, budget) for budget in budgets}
     recipes = [(baseline.name, baseline.recipe) for group in baselines.values() for baseline in group]
-    return Plan(config, model, imatrix, presets, sizes, with_baselines(space, recipes, sizes), budgets, baselines)
+    whole = with_baselines(space, recipes, sizes)
+    return Plan(config, model, imatrix, presets, sizes, whole, budgets, baselines, given)
 
 
 def open_imatrix(name: str | None, model: ModelFile, *, beside: Path | None = None) -> Imatrix | None:
@@ -150,63 +149,6 @@ def quantizable_parameters(model: ModelFile, presets: PresetTable) -> dict[str, 
 
 def sized_presets(presets: PresetTable, sizes: SizeTable) -> dict[str, int]:
     return {name: sizes.file_size(Recipe(p.tensor_types), plain=True) for name, p in presets.presets.items()}
-
-
-def build_space(
-    config: SearchConfig, model: ModelFile, presets: PresetTable, sizes: SizeTable, imatrix: Imatrix | None
-) -> SearchSpace:
-    """Units with their allowed options; pinned tensors are units of their own with one option."""
-    pins = _pinned(config.pins, presets.quantizable)
-    free = [tensor for tensor in presets.quantizable if tensor not in pins]
-    if not free:
-        raise ConfigError("the pins leave nothing to search: every quantizable tensor is pinned")
-    names = config.types or (K_LAYER_TYPES if config.units == "layers" else K_TENSOR_TYPES)
-
-    def resolved(tensors: Sequence[str], wanted: str) -> dict[str, str]:
-        return {tensor: fallback_type(wanted, model.by_name[tensor].shape[0]) for tensor in tensors}
-
-    if config.units == "layers":
-        mixes_by_layer = _layer_mixes(names, model, presets)
-        tensor_types = tuple(
-            {t: None for mixes in mixes_by_layer.values() for mix in mixes.values() for t in mix.values()}
-        )
-    else:
-        tensor_types = tuple(dict.fromkeys(parse_tensor_type(name) for name in names))
-    _check_imatrix(tensor_types, imatrix)
-    units = []
-    for unit_name, tensors in group_tensors(free, config.units).items():
-        layer = layer_of(tensors[0])
-        if config.units == "layers" and layer is not None:
-            mixes = {name: {t: mix[t] for t in tensors} for name, mix in mixes_by_layer[layer].items()}
-        else:
-            mixes = {name: resolved(tensors, name) for name in sorted(tensor_types, key=_bits)}
-        units.append(make_unit(unit_name, tensors, _coverable(unit_name, mixes, imatrix), sizes))
-    for tensor, tensor_type in pins.items():
-        pinned = _coverable(f"pinned {tensor}", {tensor_type: resolved([tensor], tensor_type)}, imatrix)
-        units.append(make_unit(tensor.removesuffix(".weight"), (tensor,), pinned, sizes))
-    if all(len(unit.options) == 1 for unit in units):
-        raise ConfigError(
-            f"nothing to choose between: {', '.join(names)} gives every unit one option; name more with --types"
-        )
-    smallest = Recipe({t: types for unit in units for t, types in unit.options[0].tensor_types.items()})
-    overhead = sizes.file_size(smallest, plain=False) - sum(unit.options[0].n_bytes for unit in units)
-    return SearchSpace(tuple(units), overhead)
-
-
-def _layer_mixes(names: Sequence[str], model: ModelFile, presets: PresetTable) -> dict[int, dict[str, dict[str, str]]]:
-    """Layer -> layer type -> tensor -> type, as each name reads at that layer of this model."""
-    known = LayerTypeNames.of(LayerTypes(()), presets)
-    return {
-        layer: {
-            name: {
-                roles[role]: fallback_type(wanted, model.by_name[roles[role]].shape[0])
-                for role, wanted in known.types(name, layer, roles).items()
-            }
-            for name in names
-        }
-        for layer, roles in layers_of(presets.quantizable, model.n_layer).items()
-        if roles
-    }
 
 
 def _baselines(
@@ -234,48 +176,6 @@ def _baselines(
         for name, recipe in fitted_hybrids(model, presets, sizes, budget.n_bytes).items():
             found.append(Baseline(name, HYBRID, recipe, sizes.file_size(recipe, plain=False)))
     return nearest_first(found, budget.n_bytes)
-
-
-def _pinned(pins: Mapping[str, str], tensors: Sequence[str]) -> dict[str, str]:
-    """Tensor -> type; the first pattern that matches holds, as in llama-quantize."""
-    pinned: dict[str, str] = {}
-    for pattern, type_name in pins.items():
-        tensor_type = parse_tensor_type(type_name)
-        try:
-            matching = [tensor for tensor in tensors if re.search(pattern, tensor)]
-        except re.error as error:
-            raise ConfigError(f"pin {pattern!r} is no regular expression: {error}") from None
-        if not matching:
-            raise ConfigError(f"pin {pattern!r} matches no quantizable tensor of this model, for example {tensors[0]}")
-        for tensor in matching:
-            pinned.setdefault(tensor, tensor_type)
-    return pinned
-
-
-def _check_imatrix(tensor_types: Sequence[str], imatrix: Imatrix | None) -> None:
-    needing = [name for name in tensor_types if name in LOW_BIT_TYPES]
-    if needing and imatrix is None:
-        raise ImatrixError(
-            f"{', '.join(needing)} need an importance matrix; give one with --imatrix FILE, "
-            "or leave them out of --types"
-        )
-
-
-def _coverable(
-    unit: str, mixes: Mapping[str, Mapping[str, str]], imatrix: Imatrix | None
-) -> dict[str, Mapping[str, str]]:
-    """The mixes that can be made: very low types only where the imatrix has values. ImatrixError when none is left."""
-    made = {
-        name: mix
-        for name, mix in mixes.items()
-        if not any(needs_importance(t, kind) and not (imatrix and imatrix.covered(t)) for t, kind in mix.items())
-    }
-    if not made:
-        where = f"{imatrix.path} has none for it" if imatrix else "none was given"
-        raise ImatrixError(
-            f"{unit}: {', '.join(mixes)} need an importance matrix, and {where}; allow it a larger type as well"
-        )
-    return made
 
 
 def _bits(tensor_type: str) -> tuple[float, str]:

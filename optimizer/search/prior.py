@@ -11,10 +11,15 @@ from optimizer.search.space import SearchSpace
 
 @dataclass(frozen=True)
 class Prior:
-    """Both [units, options]: damage in nats per token (inf where there is no option), and the class of the option."""
+    """Both [units, options]: damage in nats per token (inf where there is no option), and the class of the option.
+
+    unit_spread: where the units' sensitivities are another model's, how many times wider than for measured ones
+    their own errors are to be taken; None where they were measured on this model.
+    """
 
     damage: npt.NDArray[np.float64]
     type_classes: npt.NDArray[np.int64]
+    unit_spread: float | None = None
 
 
 def make_prior(space: SearchSpace, sensitivities: Sensitivities) -> Prior:
@@ -26,4 +31,4 @@ def make_prior(space: SearchSpace, sensitivities: Sensitivities) -> Prior:
         for column, option in enumerate(unit.options):
             damage[row, column] = sum(sensitivities.damage(t, kind) for t, kind in option.tensor_types.items())
             classes[row, column] = known.setdefault(option.name, len(known))
-    return Prior(damage, classes)
+    return Prior(damage, classes, sensitivities.unit_spread)

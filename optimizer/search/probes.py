@@ -10,19 +10,18 @@ Shares of a part are split over its tensors by parameters. With many groups, lay
 group's share is taken as the product of both: n_layer + n_roles probes in place of n_layer * n_roles.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.errors import EngineError
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.type_curve import FLOAT_TYPES, curve_value
 from optimizer.search.units import group_tensors, layer_of, role_of
 
 MAX_GROUP_PROBES = 96
 """Above this many groups, layers and roles are probed apart."""
 PROBE_TYPE = "Q3_K"
-FLOAT_TYPES = ("F32", "F16", "BF16")
 PROTECTED = 3.0
 """A part whose probe failed counts as this many times the most sensitive one."""
 
@@ -56,10 +55,14 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """`shares`: tensor -> part of the whole model's damage. `curve`: type -> KLD of the whole model at that type."""
+    """`shares`: tensor -> part of the whole model's damage. `curve`: type -> KLD of the whole model at that type.
+
+    unit_spread: as in `Prior`, where shares were taken from another model.
+    """
 
     shares: Mapping[str, float]
     curve: Mapping[str, float]
+    unit_spread: float | None = None
 
     def damage(self, tensor: str, tensor_type: str) -> float:
         """Expected nats per token from this tensor at this type."""
@@ -67,11 +70,7 @@ class Sensitivities:
 
     def curve_at(self, tensor_type: str) -> float:
         """The curve, interpolated over bits per weight (in ln KLD) for a type that was not probed."""
-        if tensor_type in FLOAT_TYPES:
-            return 0.0
-        if tensor_type in self.curve:
-            return self.curve[tensor_type]
-        return _interpolate(self.curve, _bits(tensor_type))
+        return 0.0 if tensor_type in FLOAT_TYPES else curve_value(self.curve, tensor_type)
 
 
 def plan_probes(
@@ -80,17 +79,22 @@ def plan_probes(
     tensor_types: Sequence[str],
     resolve: Resolve,
     probe_type: str = PROBE_TYPE,
+    *,
+    kinds: str = "auto",
+    known: Container[str] = (),
 ) -> tuple[Probe, ...]:
-    """The probes of one model: parts at the probe type, then one uniform probe a type.
+    """The probes of one model: one uniform probe a type, then parts at the probe type.
 
     parameters: quantizable tensor -> its number of weights. tensor_types: every type whose cost is wanted.
+    kinds: `groups`, `layers_roles`, or `auto`: by the number of groups. known: tensors whose share needs no probe.
     """
     tensors = tuple(parameters)
-    parts = group_tensors(tensors, "groups")
+    unknown = [tensor for tensor in tensors if tensor not in known]
+    parts = group_tensors(unknown, "groups")
     roles: dict[str, tuple[str, ...]] = {}
-    if len(parts) > MAX_GROUP_PROBES:
-        parts = group_tensors(tensors, "layers")
-        roles = _roles(tensors)
+    if kinds == "layers_roles" or (kinds == "auto" and len(parts) > MAX_GROUP_PROBES):
+        parts = group_tensors(unknown, "layers")
+        roles = roles_of(unknown)
 
     def lowered(subject: str, kind: str, members: Sequence[str], tensor_type: str) -> Probe:
         changed = {tensor: resolve(tensor, tensor_type) for tensor in members}
@@ -118,8 +122,7 @@ def fit(
     }
     if not curve:
         raise EngineError("no uniform probe could be measured, so no type's cost is known; see the errors above")
-    at_probe_type = curve[probe_type] if probe_type in curve else _interpolate(curve, _bits(probe_type))
-    step = max(at_probe_type - base_kld, 1e-12)
+    step = max(curve_value(curve, probe_type) - base_kld, 1e-12)
     parts = _shares(results, "part", base_kld, step)
     roles = _shares(results, "role", base_kld, step)
     members = {result.probe.subject: result.probe.tensors for result in results}
@@ -135,7 +138,8 @@ def choose_probe_type(tensor_types: Sequence[str]) -> str:
     return PROBE_TYPE if below else min(tensor_types, key=_bits)
 
 
-def _roles(tensors: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def roles_of(tensors: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Role -> its tensors in all layers."""
     roles: dict[str, list[str]] = {}
     for tensor in tensors:
         if layer_of(tensor) is not None:
@@ -172,19 +176,6 @@ def _split(
         for tensor in members:
             split[tensor] = share * weights[role] / total * parameters[tensor] / elements
     return split
-
-
-def _interpolate(curve: Mapping[str, float], bits: float) -> float:
-    """ln KLD linear in bits per weight between the two nearest probed types, continued at the ends."""
-    points = sorted((_bits(name), math.log(value)) for name, value in curve.items())
-    if len(points) == 1:
-        known_bits, value = points[0]
-        return math.exp(value - 2 * math.log(2) * (bits - known_bits))  # error variance falls fourfold a bit
-    upper = next((i for i, (known, _) in enumerate(points) if known >= bits), len(points) - 1)
-    upper = max(1, upper)
-    (x0, y0), (x1, y1) = points[upper - 1], points[upper]
-    slope = (y1 - y0) / (x1 - x0) if x1 > x0 else 0.0
-    return math.exp(y0 + slope * (bits - x0))
 
 
 def _bits(name: str) -> float:

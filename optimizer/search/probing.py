@@ -7,6 +7,7 @@ import psutil
 from rich.markup import escape
 
 from evaluators.errors import EvaluationError
+from optimizer.errors import ConfigError
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
@@ -38,12 +39,16 @@ class Probing:
 
 
 def plan_probing(plan: Plan) -> Probing:
-    """From the source where it fits into memory, else around the largest uniform type within the first budget."""
+    """The probes that the settings ask for; parts whose shares a file gives need none.
+
+    By default from the source where it fits into memory, else around the largest uniform type within the first budget.
+    """
     probe_type = choose_probe_type(plan.tensor_types)
-    base = _source_base(plan)
-    if plan.model.size_bytes > SOURCE_MEMORY_SHARE * psutil.virtual_memory().total:
-        base = _budget_base(plan, probe_type) or base
-    probes = plan_probes(plan.parameters, base.recipe, plan.tensor_types, plan.resolve, probe_type)
+    base = _base(plan, probe_type)
+    probes = plan_probes(
+        plan.parameters, base.recipe, plan.tensor_types, plan.resolve, probe_type,
+        kinds=plan.config.probing, known=plan.given.shares if plan.given else (),
+    )  # fmt: skip
     return Probing(base, probe_type, probes)
 
 
@@ -64,7 +69,7 @@ def run_probes(
     """
     reporter.phase("probes", len(probing.probes))
     base_kld = 0.0
-    if not probing.base.is_source:
+    if not probing.base.is_source and any(probe.kind != "uniform" for probe in probing.probes):
         base_kld = measurer.measure(probing.base.recipe, n_chunks, "probe base").score.mean_kld
     results: list[ProbeResult] = []
     for index, probe in enumerate(probing.probes):
@@ -76,8 +81,10 @@ def run_probes(
             ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter)
         )
         reporter.advance(index + 1, probe.name)
-    store.add_sensitivities(_records(measurer, results, probing, store))
-    return fit(results, base_kld, plan.parameters, probing.probe_type)
+    whole = [result for result in results if plan.given is None or result.probe.kind == "uniform"]
+    store.add_sensitivities(_records(measurer, whole, probing))
+    measured = fit(results, base_kld, plan.parameters, probing.probe_type)
+    return measured if plan.given is None else plan.given.completed(measured)
 
 
 def _measure(probe: Probe, measurer: Measurer, n_chunks: int, reporter: Reporter) -> ProbeResult:
@@ -89,9 +96,7 @@ def _measure(probe: Probe, measurer: Measurer, n_chunks: int, reporter: Reporter
     return ProbeResult(probe, score.mean_kld, score.mean_kld_standard_error)
 
 
-def _records(
-    measurer: Measurer, results: Sequence[ProbeResult], probing: Probing, store: Store
-) -> list[SensitivityRecord]:
+def _records(measurer: Measurer, results: Sequence[ProbeResult], probing: Probing) -> list[SensitivityRecord]:
     model_id = measurer.model_id
     return [
         SensitivityRecord(
@@ -108,6 +113,20 @@ def _records(
         for result in results
         if result.kld is not None
     ]
+
+
+def _base(plan: Plan, probe_type: str) -> ProbeBase:
+    wanted = plan.config.probe_base
+    too_large = plan.model.size_bytes > SOURCE_MEMORY_SHARE * psutil.virtual_memory().total
+    if wanted == "source" or (wanted == "auto" and not too_large):
+        return _source_base(plan)
+    base = _budget_base(plan, probe_type)
+    if base is None and wanted == "budget":
+        raise ConfigError(
+            f"probe_base=budget: no uniform type above {probe_type} fits the budget {plan.budgets[0].text}; "
+            "probe from the source, or raise the budget"
+        )
+    return base or _source_base(plan)
 
 
 def _source_base(plan: Plan) -> ProbeBase:
