@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
-from optimizer.commands.search import show_report
-from optimizer.commands.shown import err, out, print_json
+from optimizer.commands.shown import err, out, print_json, show_report
 from optimizer.commands.studies import best_so_far, existing_store, finished_study, named_study
 from optimizer.errors import ConfigError, StudyError
 from optimizer.export.layer_types_text import layer_types_text
@@ -49,13 +48,18 @@ def trials(
             return
         found = store.trials(record.id)
     if as_json:
-        print_json({"study": study, "trials": [_trial_object(trial) for trial in found]})
+        print_json(
+            {
+                "study": study,
+                "tokens_evaluated": record.tokens_evaluated,
+                "trials": [_trial_object(trial) for trial in found],
+            }
+        )
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted"):
-        table.add_column(
-            column, justify="right" if column in ("trial", "bytes", "PPL", "chunks", "predicted") else "left"
-        )
+    for column in ("trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens"):
+        right = column in ("trial", "bytes", "PPL", "chunks", "predicted", "tokens")
+        table.add_column(column, justify="right" if right else "left")
     best = min((t for t in found if t.state == "complete"), key=lambda t: t.mean_kld or 0.0, default=None)
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
@@ -64,9 +68,12 @@ def trials(
         perplexity = f"{trial.perplexity:.4f}" if trial.perplexity else ""
         style = "bold green" if trial is best else "dim" if trial.state != "complete" else None
         name, n_bytes = trial.name or trial.origin, f"{trial.size_bytes:,}"
-        chunks = str(trial.chunks_scored)
-        table.add_row(str(trial.number), trial.state, name, n_bytes, damage, perplexity, chunks, predicted, style=style)
+        chunks, tokens = str(trial.chunks_scored), f"{trial.tokens_spent:,}"
+        cells = (str(trial.number), trial.state, name, n_bytes, damage, perplexity, chunks, predicted, tokens)
+        table.add_row(*cells, style=style)
     out().print(table)
+    spent = sum(trial.tokens_spent for trial in found)
+    out().print(f"tokens evaluated: {spent:,} by these trials, {record.tokens_evaluated:,} by the study")
 
 
 def _trial_object(trial: TrialRecord) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from optimizer.commands.findings import front_lines, honesty_line, wider_lines
 from optimizer.search.budget import show_bytes
+
+PIPE_WIDTH = 120
 
 
 def print_json(value: Any) -> None:
@@ -19,7 +22,8 @@ def print_json(value: Any) -> None:
 
 
 def out() -> Console:
-    return Console(highlight=False)
+    """Wide enough for every table where nobody looks at a terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def err() -> Console:
@@ -78,3 +82,53 @@ def report_table(report: Mapping[str, Any], model: Mapping[str, Any], reference_
         style = "bold green" if row is best else None if row["fits"] else "dim"
         table.add_row(escape(name), f"{n_bytes:,}", bits, kld, perplexity, style=style)
     return table
+
+
+def show_report(report: Mapping[str, Any]) -> None:
+    """Tables for people, one a budget with its winner's LAYER_TYPES, and what is said of the whole study."""
+    console = out()
+    for each in report.get("fronts") or [report]:
+        best = each["best"]
+        console.print(report_table(each, report["model"], report["reference_perplexity"]))
+        console.print(f"[bold]{escape(each['verdict'])}[/bold]")
+        for line in _budget_lines(each):
+            console.print(escape(line), soft_wrap=True)
+        console.print()
+        if best["flags"]:
+            print(f'FLAGS="{best["flags"]}"')
+        print(f"LAYER_TYPES='{best['layer_types']}'")
+        console.print()
+    for line in _study_lines(report):
+        console.print(escape(line), soft_wrap=True)
+    console.print(
+        f"export it: layerquant export {report['study']} --as layer-types|tensor-type-file|command|gguf|folder|card"
+    )
+
+
+def _budget_lines(each: Mapping[str, Any]) -> list[str]:
+    ratios = [
+        f"{each['best']['mean_kld'] / each[key]:.3f} x the KLD of {label} interpolated at these bytes"
+        for key, label in (
+            ("interpolated_preset_kld", "stock presets"),
+            ("interpolated_allowed_preset_kld", "presets of the allowed types"),
+        )
+        if each[key]
+    ]
+    lines = ["; ".join(ratios)] if ratios else []
+    if "leftover_bytes" in each:
+        lines.append(f"{each['leftover_bytes']:,} bytes of the budget are left ({100 * each['leftover_share']:.3f} %)")
+    return [*lines, *wider_lines(each.get("wider", ()))]
+
+
+def _study_lines(report: Mapping[str, Any]) -> list[str]:
+    lines = front_lines(report["front"]) if report.get("front") else []
+    if report.get("honesty"):
+        lines.append(honesty_line(report["honesty"]))
+    lines.append(f"noise floor (the reference against itself): {report['noise_floor_kld']:.2e} nats/token")
+    if report.get("tokens_evaluated"):
+        before = report.get("tokens_before_trials")
+        lines.append(
+            f"tokens evaluated: {report['tokens_evaluated']:,}"
+            + (f", of which {before:,} before the first trial" if before is not None else "")
+        )
+    return lines

@@ -1,14 +1,18 @@
 """`layerquant status`, `stop`: studies by their names, looked at from outside while they run."""
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
+from optimizer.commands.findings import best_hint, honesty_line, wider_line
 from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
 from optimizer.search.report import best_trial
+from optimizer.search.study_report import honesty_of, wider_object
 from optimizer.store import Store, StudyRecord, TrialRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
@@ -40,17 +44,33 @@ def status(
                 each["study"], each["state"], each["phase"] or "", done, kld, size, f"{each['tokens_evaluated']:,}", eta
             )
         console.print(table)
+        if study is not None:
+            for line in _findings(shown[0]):
+                console.print(escape(line), soft_wrap=True)
+
+
+def _findings(shown: dict[str, Any]) -> list[str]:
+    """What the study has learnt of its own forecasts and of its space; nothing before there are trials."""
+    lines = [honesty_line(shown["honesty"])] if shown["honesty"]["pairs"] else []
+    hint = best_hint(shown["wider"])
+    if hint is not None:
+        lines.append(f"a wider space, at {hint['budget']}: {wider_line(hint)}")
+    return lines
 
 
 def best_so_far(store: Store, record: StudyRecord) -> TrialRecord | None:
     """The best complete trial of a study; rivals of types that it may not use do not count."""
-    rivals_only = (record.progress or {}).get("rivals_only", ())
-    return best_trial(store.trials(record.id, ("complete",)), rivals_only, sys.maxsize)
+    return _best_of(record, store.trials(record.id, ("complete",)))
+
+
+def _best_of(record: StudyRecord, trials: list[TrialRecord]) -> TrialRecord | None:
+    return best_trial(trials, (record.progress or {}).get("rivals_only", ()), sys.maxsize)
 
 
 def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
     """`status --json` of one study."""
-    found, best = store.status(record.id), best_so_far(store, record)
+    found, trials = store.status(record.id), store.trials(record.id, ("complete",))
+    best, honesty = _best_of(record, trials), honesty_of(trials)
     return {
         "study": found.study,
         "state": found.state,
@@ -71,6 +91,8 @@ def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
         },
         "eta_seconds": found.eta_seconds,
         "tokens_evaluated": found.tokens_evaluated,
+        "honesty": asdict(honesty),
+        "wider": wider_object(record.progress, honesty),
         "stop_requested": found.stop_requested,
     }
 

@@ -32,6 +32,7 @@ def damage_over_bytes(fronts: Iterable[Front]) -> Figure:
     """Mean KLD (logarithmic) over file size, with standard errors, for every budget's winner and baselines."""
     points: dict[tuple[str, str, str], dict[tuple[str, int], ReportRow]] = {}
     shapes, budgets = [], []
+    fronts = tuple(fronts)
     for front in fronts:
         for row in front.baselines:
             points.setdefault(_series(row), {})[row.name, row.size_bytes] = row
@@ -44,7 +45,8 @@ def damage_over_bytes(fronts: Iterable[Front]) -> Figure:
             }
         )  # fmt: skip
     order = (_K_PRESET, _IQ_PRESET, _OTHER_PRESET, _OTHER, _WINNER)
-    traces = [_trace(series, points[series]) for series in order if series in points]
+    crowded = (_OTHER, _OTHER_PRESET) if len(fronts) > 1 else ()  # each budget has baselines of its own
+    traces = [_trace(series, points[series], named=series not in crowded) for series in order if series in points]
     annotations = [
         {"x": n_bytes, "y": 1, "yref": "paper", "yanchor": "bottom", "text": "budget", "showarrow": False}
         for n_bytes in budgets
@@ -63,14 +65,15 @@ def damage_over_bytes(fronts: Iterable[Front]) -> Figure:
     }
 
 
-def _trace(series: tuple[str, str, str], points: Mapping[tuple[str, int], ReportRow]) -> Figure:
+def _trace(series: tuple[str, str, str], points: Mapping[tuple[str, int], ReportRow], *, named: bool) -> Figure:
+    """named: with labels beside the markers, not only where the pointer is."""
     name, colour, symbol = series
     # On a logarithmic axis there is no place for zero, which the source model alone has.
     shown = [(label, row) for (label, _), row in points.items() if row.mean_kld > 0]
     return {
         "type": "scatter",
         "name": name,
-        "mode": "markers+text",
+        "mode": "markers+text" if named else "markers",
         "x": [row.size_bytes for _, row in shown],
         "y": [row.mean_kld for _, row in shown],
         "text": [label for label, _ in shown],

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from optimizer.export import number_text
+from optimizer.export.findings_figure import predicted_against_measured, volume_over_tokens
 from optimizer.export.layer_map import LayerMap, layer_map
 from optimizer.export.report_figure import damage_over_bytes, type_map
 from optimizer.export.report_view import REFERENCE, WINNER, Front, Report, ReportRow
@@ -22,6 +23,10 @@ def report_page(report: Report, recipes: Sequence[Mapping[str, str]] = ()) -> st
     """
     maps: list[LayerMap | None] = [layer_map(types) for types in recipes] or [None] * len(report.fronts)
     figures = {"damage": damage_over_bytes(report.fronts)}
+    if report.pareto is not None and report.pareto.over_tokens:
+        figures["volume"] = volume_over_tokens(report.pareto)
+    if report.forecasts is not None and report.forecasts.trials:
+        figures["forecasts"] = predicted_against_measured(report.forecasts)
     sections = []
     for number, (front, layers) in enumerate(zip(report.fronts, maps, strict=True)):
         if layers is not None and layers.roles:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimizer.errors import StudyError
+from optimizer.export.report_findings import Forecasts, ParetoFront, Wider
 
 PRESET = "preset"
 WINNER = "layerquant"
@@ -50,6 +51,9 @@ class Front:
     extrapolated: bool
     verdict: str
     """One sentence: whether report text confirms the winner. Empty in reports that have none."""
+    leftover_bytes: int
+    """Of the budget, not used by the winner."""
+    wider: tuple[Wider, ...]
 
     @property
     def interpolation(self) -> str:
@@ -72,6 +76,10 @@ class Report:
     """Name of the text's file."""
     report_chunks: int | None
     engine: str
+    tokens_evaluated: int | None
+    forecasts: Forecasts | None
+    pareto: ParetoFront | None
+    """Of several budgets; None with one."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Report":
@@ -102,6 +110,9 @@ def _report(document: Mapping[str, Any]) -> Report:
         report_text=_file_name(text.get("path")),
         report_chunks=text.get("chunks"),
         engine=" ".join(str(engine[key]) for key in ("name", "version") if engine.get(key)),
+        tokens_evaluated=document.get("tokens_evaluated"),
+        forecasts=Forecasts.from_json(document.get("honesty")),
+        pareto=ParetoFront.from_json(document.get("front")),
     )
 
 
@@ -120,6 +131,8 @@ def _front(document: Mapping[str, Any]) -> Front:
         interpolated_allowed_preset_kld=document.get("interpolated_allowed_preset_kld"),
         extrapolated=bool(document.get("extrapolated")),
         verdict=str(document.get("verdict") or ""),
+        leftover_bytes=budget_bytes - int(best["size_bytes"]),
+        wider=tuple(Wider.from_json(hint) for hint in document.get("wider") or ()),
     )
 
 

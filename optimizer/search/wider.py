@@ -1,0 +1,133 @@
+"""What a wider space would give: the KLD that the probes forecast there, over the one they forecast here.
+
+Three changes are tried: allowing the IQ types that need no importance matrix, deciding by smaller units, and 2 % more
+bytes. For each, the knapsack over share x curve is solved in the present and in the widened space; nothing is
+evaluated. The ratio of the two forecasts has an error, on a log scale:
+
+    sd(ln ratio) = sqrt(spread^2 + (UNPROBED_ERROR * share of the damage that falls on types without a probe)^2)
+
+spread is that of ln(measured / predicted) over the study's own trials. What no probe saw the forecast cannot know,
+and a hint's note says so. The present mix stays possible in every wider space, so no ratio exceeds 1.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from optimizer.config import SearchConfig
+from optimizer.search.decoding import decode
+from optimizer.search.planning import Plan
+from optimizer.search.prior import make_prior
+from optimizer.search.probes import Sensitivities
+from optimizer.search.space import SearchSpace
+from optimizer.search.space_building import K_LAYER_TYPES, K_TENSOR_TYPES, build_space
+
+IQ_TYPES = ("IQ3_S", "IQ4_XS", "IQ4_NL")
+MORE_BYTES = 1.02
+ASSUMED_SPREAD = 0.10
+"""Until a study's own trials tell: the sum over units was within 2 to 8 % of the whole mix on small models."""
+UNPROBED_ERROR = 0.43
+"""Root mean square of ln(measured / interpolated over bits) of IQ3_S, IQ4_XS and IQ4_NL on the demo model."""
+BYTES = "2 % more bytes"
+BY_TENSORS = "decide by tensors"
+SMALLER_UNITS = {"layers": "groups", "groups": "tensors"}
+
+
+@dataclass(frozen=True)
+class Hint:
+    """`ratio`: KLD forecast with the change over that without it. `unprobed`: share of its damage without a probe."""
+
+    budget: str
+    budget_bytes: int
+    change: str
+    ratio: float
+    unprobed: float
+    note: str = ""
+
+    def with_error(self, spread: float | None) -> dict[str, Any]:
+        """As status and report show it: `low` and `high` are one standard error away."""
+        error = math.hypot(ASSUMED_SPREAD if spread is None else spread, UNPROBED_ERROR * self.unprobed)
+        return {
+            "budget": self.budget,
+            "change": self.change,
+            "expected_ratio": self.ratio,
+            "low": self.ratio * math.exp(-error),
+            "high": self.ratio * math.exp(error),
+            "error_from": "assumed" if spread is None else "trials",
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class _Forecast:
+    """The mix that the probes call the best within a budget."""
+
+    damage: float
+    unprobed: float
+
+
+def find_hints(plan: Plan, sensitivities: Sensitivities) -> list[Hint]:
+    """All changes that apply, for every budget. Costs two spaces and a few knapsacks, and evaluates nothing."""
+    spaces = {change: _space(plan, config) for change, config in widened_settings(plan).items()}
+    hints = []
+    for budget in plan.budgets:
+        present = _forecast(plan.space, sensitivities, budget.n_bytes).damage
+        wide = {change: _forecast(space, sensitivities, budget.n_bytes) for change, space in spaces.items()}
+        wide[BYTES] = _forecast(plan.space, sensitivities, int(budget.n_bytes * MORE_BYTES))
+        hints += [
+            Hint(
+                budget.text, budget.n_bytes, change, min(1.0, found.damage / present), found.unprobed,
+                _note(change, found),
+            )
+            for change, found in wide.items()
+            if present > 0
+        ]  # fmt: skip
+    return hints
+
+
+def widened_settings(plan: Plan) -> dict[str, SearchConfig]:
+    """Change in words -> settings with it; what is allowed already is left out."""
+    config = plan.config
+    changes: dict[str, SearchConfig] = {}
+    names = config.types or (K_LAYER_TYPES if config.units == "layers" else K_TENSOR_TYPES)
+    missing = [name for name in IQ_TYPES if name not in {each.upper() for each in names}]
+    if missing:
+        changes[f"allow {', '.join(missing)}"] = config.model_copy(update={"types": (*names, *missing)})
+    smaller = SMALLER_UNITS.get(config.units)
+    if smaller is not None:
+        changes[f"decide by {smaller}"] = config.model_copy(update={"units": smaller, "types": plan.tensor_types})
+    return changes
+
+
+def keep_form(hints: Sequence[Hint]) -> list[dict[str, Any]]:
+    """As a study's progress keeps them."""
+    return [asdict(hint) for hint in hints]
+
+
+def kept_hints(kept: Sequence[Mapping[str, Any]] | None) -> list[Hint]:
+    """The reverse of `keep_form`; none where nothing was kept, as without probes."""
+    return [Hint(**each) for each in kept or ()]
+
+
+def _space(plan: Plan, config: SearchConfig) -> SearchSpace:
+    return build_space(config, plan.model, plan.presets, plan.sizes, plan.imatrix)
+
+
+def _note(change: str, found: _Forecast) -> str:
+    if change == BY_TENSORS:
+        return "inside a group, damage is split by parameters: no probe tells its tensors apart"
+    if found.unprobed > 0:
+        return "types without a probe are rated by their bits alone"
+    return ""
+
+
+def _forecast(space: SearchSpace, sensitivities: Sensitivities, budget_bytes: int) -> _Forecast:
+    damage = make_prior(space, sensitivities).damage
+    choice = decode(space, damage, budget_bytes)
+    total = float(damage[np.arange(len(choice)), choice].sum())
+    types = space.recipe(choice).tensor_types
+    unprobed = sum(sensitivities.damage(t, kind) for t, kind in types.items() if kind not in sensitivities.curve)
+    return _Forecast(total, unprobed / total if total > 0 else 0.0)
