@@ -7,10 +7,11 @@ import numpy as np
 from optimizer.search.decoding import decode, random_damage
 from optimizer.search.problem import Observation, Proposal, Proposer, SearchProblem
 from optimizer.search.proposals import RANDOM, LayerquantProposer
+from optimizer.search.rivals.cma import cmaes
 from optimizer.search.rivals.evolution import evolution, evolution_short
 from optimizer.search.rivals.greedy import greedy
 from optimizer.search.rivals.one_shot import one_shot
-from optimizer.search.rivals.optuna_search import cmaes, nsga2, tpe
+from optimizer.search.rivals.optuna_search import nsga2, tpe
 from optimizer.search.rivals.shape import tpe_shape
 from optimizer.search.rivals.weight_error import weight_error
 

@@ -18,8 +18,8 @@ Integers = npt.NDArray[np.int64]
 MOST_STEPS_UP = 3
 MOST_STEPS = 10
 LEAST_BYTES_KEPT = 0.8
-ATTEMPTS = 50
-"""For each offspring that is wanted."""
+MOST_MISSES = 100
+"""Mutations one after another that give nothing new, after which the parent counts as having no more offspring."""
 
 
 class Mutation:
@@ -37,16 +37,16 @@ class Mutation:
 
     def offspring(self, parent: Integers, wanted: int, rng: np.random.Generator) -> Iterator[Integers]:
         """Up to `wanted` choices that differ from the parent and from each other; fewer where the space has no more."""
-        seen = {parent.tobytes()}
-        for _ in range(ATTEMPTS * wanted):
-            if len(seen) > wanted:
-                return
+        seen, misses = {parent.tobytes()}, 0
+        while len(seen) <= wanted and misses < MOST_MISSES:
+            misses += 1
             mutated = self._mutate(parent, rng)
             if mutated is None:
                 continue
             choice = self._refilled(mutated)
             if choice.tobytes() not in seen:
                 seen.add(choice.tobytes())
+                misses = 0
                 yield choice
 
     def _mutate(self, parent: Integers, rng: np.random.Generator) -> Integers | None:

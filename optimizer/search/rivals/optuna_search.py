@@ -1,27 +1,25 @@
 """Optuna's samplers at their defaults over float parameters; what they suggest becomes damages and is decoded.
 
 Optuna sees a study of its own, in memory. A trial that lost its race is told with the estimate of its full-text damage,
-as complete: CMA-ES and NSGA-II would otherwise learn nothing from it. Baselines have no parameters and are not told.
+as complete: NSGA-II would otherwise learn nothing from it. Baselines have no parameters and are not told.
 """
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
-from optimizer.errors import ConfigError
 from optimizer.search.decoding import decode
 from optimizer.search.problem import Proposal, SearchProblem
 from optimizer.search.rivals.adapters import GeneratorProposer, Search
 from optimizer.search.rivals.bit_error import bit_error
 
 Floats = npt.NDArray[np.float64]
-TPE, NSGA2, CMAES = "tpe", "nsga2", "cmaes"
+TPE, NSGA2 = "tpe", "nsga2"
 LARGEST_OFFSET = 3.0
 """Natural log of how far a unit's sensitivity may lie from that of equally sensitive weights."""
 
@@ -67,13 +65,3 @@ def tpe(problem: SearchProblem) -> GeneratorProposer:
 
 def nsga2(problem: SearchProblem) -> GeneratorProposer:
     return GeneratorProposer(lambda p, _: search_offsets(p, NSGAIISampler(seed=p.seed), NSGA2), problem)
-
-
-def cmaes(problem: SearchProblem) -> GeneratorProposer:
-    """Raises ConfigError where the package `cmaes` is missing, which Optuna's sampler is a shell around."""
-    if find_spec("cmaes") is None:
-        raise ConfigError("--sampler cmaes needs the package cmaes, which is not installed; pip install cmaes")
-    # The first trial, before CMA-ES has a generation, is random by default: `warn` only silences the message about it.
-    return GeneratorProposer(
-        lambda p, _: search_offsets(p, CmaEsSampler(seed=p.seed, warn_independent_sampling=False), CMAES), problem
-    )
