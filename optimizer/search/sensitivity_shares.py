@@ -4,10 +4,12 @@ Rankings of parts agree between finetunes of one base, and between types (Spearm
 shares carry over; what each type costs does not, and is measured.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from optimizer.errors import ConfigError
+from optimizer.gguf.tensor_types import TENSOR_TYPES
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.probes import PROBE_TYPE, Probe, ProbeResult, Sensitivities, fit, roles_of
@@ -46,10 +48,9 @@ def shares_of(table: SensitivityTable, parameters: Mapping[str, int], tensors: C
     """
     groups = group_tensors(parameters, "groups")
     if not table.klds:
-        raise ConfigError(f"{table.path} has no part's sensitivity at a type that llama.cpp knows")
+        raise ConfigError(f"{table.path} has no part's sensitivity, only whole models' or none at all")
     found = {tensor_type: _shares_at(table, tensor_type, parameters) for tensor_type in table.klds}
-    probe_bits = type_of(PROBE_TYPE).bits_per_weight
-    best = max(found, key=lambda name: (len(found[name]), -abs(type_of(name).bits_per_weight - probe_bits), name))
+    best = max(found, key=lambda name: (len(found[name]), -abs(_bits(name) - _bits(PROBE_TYPE)), name))
     shares = found[best]
     covered = [name for name, members in groups.items() if all(tensor in shares for tensor in members)]
     known = {*tensors} if table.form != LAYERQUANT else _own_subjects(parameters)
@@ -84,6 +85,14 @@ def _shares_at(table: SensitivityTable, tensor_type: str, parameters: Mapping[st
     uniform = Probe("uniform", "uniform", tensor_type, (), Recipe({}))
     base_kld = table.curve.get(table.base_type, 0.0)
     return dict(fit([ProbeResult(uniform, whole, None), *results], base_kld, parameters, tensor_type).shares)
+
+
+def _bits(tensor_type: str) -> float:
+    """Bits per weight; of a type that llama.cpp has not, by the number in its name (`iq4_ks`)."""
+    if tensor_type in TENSOR_TYPES:
+        return type_of(tensor_type).bits_per_weight
+    number = re.search(r"q(\d)", tensor_type.lower())
+    return float(number[1]) if number else 0.0
 
 
 def _own_subjects(parameters: Mapping[str, int]) -> set[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optimizer.errors import ConfigError, RecipeError
-from optimizer.gguf.tensor_types import parse_tensor_type
+from optimizer.gguf.tensor_types import TENSOR_TYPES, parse_tensor_type
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.search.type_curve import FLOAT_TYPES
 from optimizer.search.units import group_tensors
@@ -32,6 +32,7 @@ MIN_COVERED = 0.5
 @dataclass(frozen=True)
 class SensitivityTable:
     """klds: type -> subject -> nats per token. Subjects are tensors (theirs), or groups, layers and roles (ours).
+    Theirs may name types that llama.cpp has not (`iq1_kt`): no probe of ours, but as good for comparing parts.
 
     curve: type -> the whole model's KLD. base_type: what ours kept the rest at, "" where unknown.
     relative: cells are percentages, good for comparing parts only.
@@ -159,11 +160,8 @@ def _read_tool_suite(path: Path, header: Sequence[str], lines: Sequence[Sequence
         )
     relative = False
     for number, line in enumerate(lines, start=2):
-        try:
-            tensor_type = parse_tensor_type(line[0]) if line else "F32"
-        except RecipeError:
-            continue  # a type of ik_llama.cpp alone
-        if tensor_type in FLOAT_TYPES:
+        tensor_type = _their_type(line[0]) if line else None
+        if tensor_type is None:
             continue
         cells = {name: cell.strip() for name, cell in zip(header[1:], line[1:], strict=False)}
         relative = relative or any(cell.endswith("%") for cell in cells.values())
@@ -171,9 +169,18 @@ def _read_tool_suite(path: Path, header: Sequence[str], lines: Sequence[Sequence
         if row:
             klds[tensor_type] = row
     if whole:
-        curve = {tensor_type: row[WHOLE_MODEL] for tensor_type, row in klds.items()}
+        curve = {kind: row[WHOLE_MODEL] for kind, row in klds.items() if kind in TENSOR_TYPES}
         return SensitivityTable(path, TOOL_SUITE, {}, curve, relative=relative)
     return SensitivityTable(path, TOOL_SUITE, klds, {}, relative=relative)
+
+
+def _their_type(name: str) -> str | None:
+    """Our spelling; a type of ik_llama.cpp alone keeps theirs. None for the baseline and BitNet's types."""
+    try:
+        tensor_type = parse_tensor_type(name)
+    except RecipeError:
+        return None if "_bn" in name.lower() else name.strip()
+    return None if tensor_type in FLOAT_TYPES else tensor_type
 
 
 def _number(path: Path, line: int, text: str) -> float:

@@ -39,6 +39,8 @@ def build_space(
     if not free:
         raise ConfigError("the pins leave nothing to search: every quantizable tensor is pinned")
     names = config.types or (K_LAYER_TYPES if config.units == "layers" else K_TENSOR_TYPES)
+    if len({name.upper() for name in names}) == 1:
+        raise ConfigError(f"nothing to choose between: {names[0]} is the only type; name more with --types")
 
     def resolved(tensors: Sequence[str], wanted: str) -> dict[str, str]:
         return {tensor: fallback_type(wanted, model.by_name[tensor].shape[0]) for tensor in tensors}
@@ -81,7 +83,7 @@ def check_budgets(budgets: Iterable[Budget], space: SearchSpace, pins: Mapping[s
             )
             others = f" and {len(largest) - 3} more" if len(largest) > 3 else ""
             raise ConfigError(
-                f"budget {budget.text} = {budget.n_bytes:,} bytes: the pins take {taken:,} of them ({named}{others}), "
+                f"budget {budget.text} = {budget.n_bytes:,} bytes: the pins alone take {taken:,} ({named}{others}), "
                 f"and with everything else at its smallest the file is {space.smallest_bytes:,} bytes, "
                 f"{space.smallest_bytes - budget.n_bytes:,} too many; pin smaller types, allow smaller ones with "
                 "--types, or raise the budget"
