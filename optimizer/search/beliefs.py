@@ -1,7 +1,7 @@
 """How far to believe the probes: the trials say whether sensitivities as probed foresaw them, or nothing did.
 
-Three priors compete: the probes' own, one where every weight of the model is equally sensitive (only the types' curve is
-kept), and the geometric mean of both, each with units as uncertain as it deserves. The one under which the trials so far
+Four priors compete: the probes' own, one where every weight of the model is equally sensitive (only the types' curve is
+kept), and two geometric means of both, each with units as uncertain as it deserves. The one under which the trials so far
 are the most likely is taken. So a search whose probes were wrong learns from its trials as one that had none.
 """
 
@@ -18,7 +18,7 @@ from optimizer.search.surrogate import DamageModel, Spreads
 
 Floats = npt.NDArray[np.float64]
 
-DOUBTS = {0.0: 0.4, 0.5: 0.7, 1.0: 1.0}
+DOUBTS = {0.0: 0.4, 0.25: 0.5, 0.5: 0.7, 1.0: 1.0}
 """Exponent of the flat prior in the mix -> spread of the units' corrections."""
 DOUBT_ODDS = 3.0
 """The probes are right until another prior is more likely by this much in log density."""

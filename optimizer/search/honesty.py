@@ -16,6 +16,8 @@ MIN_PAIRS = 3
 """Fewer say nothing of order or spread."""
 MIN_FORECASTS = 8
 """Fewer of the surrogate's own proposals do not prove it wrong; of more, these latest count."""
+MIN_ORDERED = 16
+"""The same for the order of proposals, which is noisier."""
 MISLED_SHARE = 0.75
 """Part of the latest proposals that must have misled."""
 WRONG_ORDER = 0.2
@@ -93,18 +95,18 @@ def is_wrong(forecasts: Sequence[Forecast]) -> bool:
     Either most of its proposals were worse than the incumbent by far more than predicted, or differences that are
     clearly above the noise came in an order that it did not foresee, none of them better than the incumbent.
     """
-    latest = forecasts[-MIN_FORECASTS:]
-    if len(latest) < MIN_FORECASTS:
+    if len(forecasts) < MIN_FORECASTS:
         return False
-    if sum(forecast.misled for forecast in latest) >= MISLED_SHARE * len(latest):
+    if sum(forecast.misled for forecast in forecasts[-MIN_FORECASTS:]) >= MISLED_SHARE * MIN_FORECASTS:
         return True
-    measured = np.array([forecast.measured for forecast in latest])
+    latest = forecasts[-MIN_ORDERED:]
+    if len(latest) < MIN_ORDERED or any(forecast.measured < forecast.incumbent for forecast in latest):
+        return False
     noise = float(np.median([forecast.noise for forecast in latest]))
-    quartiles = np.quantile(measured, (0.25, 0.75))
-    resolved = quartiles[1] - quartiles[0] > RESOLVED * noise
-    progress = any(forecast.measured < forecast.incumbent for forecast in latest)
+    quartiles = np.quantile([forecast.measured for forecast in latest], (0.25, 0.75))
     order = assess([(forecast.predicted, forecast.measured) for forecast in latest]).spearman
-    return bool(resolved and not progress and (order is None or order < WRONG_ORDER))
+    resolved = quartiles[1] - quartiles[0] > RESOLVED * noise
+    return bool(resolved and (order is None or order < WRONG_ORDER))
 
 
 def paired_noise(model_error: float, measured_error: float, damage: float) -> float:

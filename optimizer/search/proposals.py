@@ -14,7 +14,7 @@ from optimizer.search.decoding import decode, random_damage
 from optimizer.search.exchanges import exchange
 from optimizer.search.honesty import Forecast, is_wrong, paired_noise
 from optimizer.search.problem import Observation, Proposal, SearchProblem
-from optimizer.search.surrogate import MODEL_ERROR, PAIRED_SHARE, DamageModel
+from optimizer.search.surrogate import MODEL_ERROR, PAIRED_SHARE, DamageModel, Prediction
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -23,9 +23,9 @@ EXPLOIT = "mean"
 THOMPSON = "thompson"
 EXCHANGE = "exchange"
 RANDOM = "random"
-CYCLE = (EXPLOIT, THOMPSON, THOMPSON)
-TEMPERATURES = (0.0, 0.3, 0.6)
-"""Share of a posterior draw's deviation from the mean that a proposal takes, for each turn of the cycle."""
+CYCLE = (EXPLOIT, THOMPSON)
+TEMPERATURE = 0.6
+"""Share of a posterior draw's deviation from the mean that a proposal takes: whole draws lead too far from the best."""
 CYCLE_WHEN_WRONG = (EXCHANGE, EXCHANGE, EXCHANGE, EXPLOIT)
 LEAST_DAMAGE = 0.02
 """Share of the prior damage below which no option's damage is believed to fall."""
@@ -68,10 +68,10 @@ class LayerquantProposer:
         self._tried.add(observation.choice.tobytes())
         if not np.isfinite(observation.damage):
             return
-        if own and led and self._incumbent is not None:
-            self._forecasts.append(self._forecast(observation, self._incumbent))
         self._seen.append(observation)
-        self._model.tell(observation)
+        prediction = self._model.tell(observation)
+        if own and led and self._incumbent is not None:
+            self._forecasts.append(_forecast(prediction, observation, self._incumbent))
         if len(self._seen) in SELECT_AT:
             self._model = likeliest(self._beliefs, self._prior, self._seen)
         if self._is_eligible(observation) and _is_better(observation, self._incumbent):
@@ -87,13 +87,13 @@ class LayerquantProposer:
         problem, kind = self._problem, self._kind()
         if kind != EXCHANGE:
             mean = self._model.mean()
-            temperature = 0.0 if kind == EXPLOIT else TEMPERATURES[self._turn % len(CYCLE)]
+            temperature = 0.0 if kind == EXPLOIT else TEMPERATURE
             for _ in range(DRAWS):
                 drawn = mean if temperature == 0.0 else self._drawn(mean, temperature, rng)
                 choice = decode(problem.space, np.maximum(drawn, self._least), problem.budget_bytes)
                 if choice.tobytes() not in self._tried:
                     return choice, kind
-                kind, temperature = THOMPSON, max(2 * temperature, TEMPERATURES[1])
+                kind, temperature = THOMPSON, max(1.5 * temperature, TEMPERATURE / 2)
         if self._incumbent is not None:
             most = max(3, round(EXCHANGED_SHARE * len(problem.space.units)))
             for _ in range(ATTEMPTS):
@@ -122,17 +122,15 @@ class LayerquantProposer:
     def _least(self) -> Floats:
         return LEAST_DAMAGE * self._model.prior
 
-    def _forecast(self, observation: Observation, incumbent: Observation) -> Forecast:
-        prediction = self._model.predictive(observation.choice)
-        noise = paired_noise(MODEL_ERROR, PAIRED_SHARE * observation.standard_error, incumbent.damage)
-        return Forecast(
-            prediction.mean, prediction.standard_deviation, observation.damage, incumbent.damage, noise
-        )
-
     def _is_eligible(self, observation: Observation) -> bool:
         space, choice = self._problem.space, observation.choice
         allowed = space.allowed[np.arange(len(choice)), choice].all()
         return bool(allowed) and space.file_bytes(choice) <= self._problem.budget_bytes
+
+
+def _forecast(prediction: Prediction, observation: Observation, incumbent: Observation) -> Forecast:
+    noise = paired_noise(MODEL_ERROR, PAIRED_SHARE * observation.standard_error, incumbent.damage)
+    return Forecast(*prediction, observation.damage, incumbent.damage, noise)
 
 
 def _is_better(observation: Observation, incumbent: Observation | None) -> bool:

@@ -1,7 +1,7 @@
 """Spending the bytes that a relaxation leaves: single moves and exchanges until none lowers the cost.
 
 Only options that can be part of a better assignment are looked at: with the bound L, an option that raises the bound by
-e where its unit must take it is in no assignment cheaper than L + e (reduced-cost fixing). Near the optimum few are left.
+e where its unit must take it is in no assignment cheaper than L + e (reduced-cost fixing). Few are left.
 """
 
 import numpy as np

@@ -6,9 +6,9 @@ m is the prior (sensitivity of the unit x curve of the type). g corrects the ove
 each option of each unit; all are independent normal with the spreads below, so the posterior is a Gaussian process over
 choices with a linear kernel, and a Thompson sample is a prior draw plus the kriging correction (Matheron's rule).
 
-A trial costs O(trials x units) when it is told. The first look afterwards factors the kernel anew, since the noise of
-every trial depends on the best of all: trials^3 / 3 operations, 10 ms for 1,000 trials. So the posterior is a function
-of the trials in their order alone, whenever it is looked at.
+A trial adds a row to the kernel and to its Cholesky factor: O(trials x units + trials^2). Since the noise of every
+trial depends on the best of all, a new best factors anew (trials^3 / 3). Both happen as trials are told, never when the
+model is asked, so the posterior is a function of the trials in their order alone.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from optimizer.search.features import TrialFeatures
 from optimizer.search.problem import Observation
@@ -32,6 +32,10 @@ FAR_ERROR = 0.1
 """The same for trials far from the best: share of the distance in damage (additive models mislead far away)."""
 
 
+JITTER = 1e-10
+"""Share of a variance that keeps the factor real where trials repeat each other."""
+
+
 class Spreads(NamedTuple):
     """Prior standard deviations of the corrections, as shares of an option's damage."""
 
@@ -40,12 +44,9 @@ class Spreads(NamedTuple):
     type_class: float = 0.4
     option: float = 0.15
 
-    def variances(self) -> Floats:
-        return np.square(np.array(self))
-
 
 class Prediction(NamedTuple):
-    """Nats per token; the standard deviation is of a measurement: the posterior's and the model's own error."""
+    """Nats per token; the standard deviation is of a measurement: the posterior's, the model's own and the noise."""
 
     mean: float
     standard_deviation: float
@@ -64,50 +65,55 @@ class DamageModel:
         self._missing = ~np.isfinite(prior)
         self._classes = type_classes
         self._spreads = spreads or Spreads()
-        self._features = TrialFeatures(np.where(self._missing, 0.0, prior), type_classes)
-        self._damage: list[float] = []
-        self._error: list[float] = []
-        self._factor: tuple[Floats, bool] | None = None
+        variances = np.square(np.array(self._spreads))
+        self._features = TrialFeatures(np.where(self._missing, 0.0, prior), type_classes, variances)
+        self._damage = np.zeros(0)
+        self._error = np.zeros(0)
+        self._kernel = np.zeros((0, 0), order="F")
+        self._factor = np.zeros((0, 0), order="F")
         for observation in observations:
             self.tell(observation)
-
-    def tell(self, observation: Observation) -> None:
-        """One more trial, of finite damage."""
-        self._features.append(observation.choice)
-        self._damage.append(observation.damage)
-        self._error.append(observation.standard_error)
-        self._factor = None
 
     @property
     def prior(self) -> Floats:
         """What was expected before any trial, [units, options]; 0 where there is no option."""
         return self._features.prior
 
+    def tell(self, observation: Observation) -> Prediction:
+        """One more trial, of finite damage. Returns what was predicted for it."""
+        row, whitened = self._row(observation.choice)
+        prediction = self._predictive(observation.choice, whitened)
+        self._features.append(observation.choice)
+        is_best = observation.damage < self._damage.min(initial=np.inf)
+        self._damage = np.append(self._damage, observation.damage)
+        self._error = np.append(self._error, PAIRED_SHARE * observation.standard_error)
+        variance = self._features.variance(observation.choice) * (1 + JITTER)
+        noise = self._noise_variance()
+        self._kernel = _bordered(self._kernel, row, variance)
+        if is_best:
+            self._factor = cholesky(self._kernel + np.diag(noise), lower=True, overwrite_a=True, check_finite=False)
+        else:
+            corner = max(variance + noise[-1] - float(whitened @ whitened), noise[-1])
+            self._factor = _bordered(self._factor, whitened, float(np.sqrt(corner)))
+        return prediction
+
     def mean(self) -> Floats:
         """Posterior mean damage of each option, [units, options]; inf where there is none."""
-        return self._posterior(self._features.prior, np.zeros(len(self._damage)))
+        return self._posterior(self.prior, self._features.prior_totals())
 
     def sample(self, rng: np.random.Generator) -> Floats:
         """One draw of all options' damages from the posterior, [units, options]."""
-        prior, spreads = self._features.prior, self._spreads
+        spreads = self._spreads
         factors = (
             1.0
             + spreads.scale * rng.standard_normal()
-            + spreads.unit * rng.standard_normal((len(prior), 1))
+            + spreads.unit * rng.standard_normal((len(self.prior), 1))
             + spreads.type_class * rng.standard_normal(self._features.n_classes)[self._classes]
-            + spreads.option * rng.standard_normal(prior.shape)
+            + spreads.option * rng.standard_normal(self.prior.shape)
         )
+        drawn = self.prior * factors
         noise = rng.standard_normal(len(self._damage)) * np.sqrt(self._noise_variance())
-        return self._posterior(prior * factors, noise)
-
-    def log_evidence(self) -> float:
-        """Log density of all trials' damages under the prior: how well it foresaw them (up to a constant a trial)."""
-        if not self._damage:
-            return 0.0
-        residual = np.array(self._damage) - self._features.totals(self._features.prior)
-        factor, _ = self._factored()
-        whitened = solve_triangular(factor, residual, lower=True, check_finite=False)
-        return float(-0.5 * (whitened @ whitened) - np.log(np.diag(factor)).sum())
+        return self._posterior(drawn, self._features.totals(drawn) + noise)
 
     def predict(self, choice: Integers) -> float:
         """Expected damage of a choice."""
@@ -115,44 +121,53 @@ class DamageModel:
 
     def predictive(self, choice: Integers) -> Prediction:
         """Expected measurement of a choice, with its standard deviation."""
-        variances = self._spreads.variances()
-        mean = float(self._features.prior[np.arange(len(choice)), choice].sum())
-        variance = float(variances @ self._features.self_products(choice))
-        nearness = 0.0
-        if self._damage:
-            factor, _ = self._factored()
-            row = variances @ self._features.products_with(choice)
-            residual = np.array(self._damage) - self._features.totals(self._features.prior)
-            mean += float(row @ cho_solve((factor, True), residual, check_finite=False))
-            whitened = solve_triangular(factor, row, lower=True, check_finite=False)
-            variance = max(0.0, variance - float(whitened @ whitened))
-            nearness = max(0.0, mean - min(self._damage))
-            variance += float(np.median(self._error) * PAIRED_SHARE) ** 2
-        variance += (MODEL_ERROR * mean) ** 2 + (FAR_ERROR * nearness) ** 2
-        return Prediction(mean, float(np.sqrt(variance)))
+        return self._predictive(choice, self._row(choice)[1])
 
-    def _posterior(self, drawn: Floats, noise: Floats) -> Floats:
+    def log_evidence(self) -> float:
+        """Log density of all trials' damages under the prior: how well it foresaw them (up to a constant a trial)."""
+        whitened = self._whiten(self._damage - self._features.prior_totals())
+        return float(-0.5 * (whitened @ whitened) - np.log(np.diag(self._factor)).sum())
+
+    def _row(self, choice: Integers) -> tuple[Floats, Floats]:
+        """Covariances of a choice with all trials, and the same whitened by the factor."""
+        row = self._features.kernel_row(choice)
+        return row, self._whiten(row)
+
+    def _predictive(self, choice: Integers, whitened: Floats) -> Prediction:
+        mean = float(self.prior[np.arange(len(choice)), choice].sum())
+        variance = max(0.0, self._features.variance(choice) - float(whitened @ whitened))
+        if len(self._damage):
+            mean += float(whitened @ self._whiten(self._damage - self._features.prior_totals()))
+            variance += (FAR_ERROR * max(0.0, mean - float(self._damage.min()))) ** 2
+            variance += float(np.median(self._error)) ** 2
+        return Prediction(mean, float(np.sqrt(variance + (MODEL_ERROR * mean) ** 2)))
+
+    def _posterior(self, drawn: Floats, at_trials: Floats) -> Floats:
         drawn = drawn.copy()
-        if self._damage:
-            residual = np.array(self._damage) - self._features.totals(drawn) - noise
-            weights = cho_solve(self._factored(), residual, check_finite=False)
-            drawn += self._features.spread_back(weights, self._spreads.variances())
+        if len(self._damage):
+            weights = cho_solve((self._factor, True), self._damage - at_trials, check_finite=False)
+            drawn += self._features.spread_back(weights)
         drawn[self._missing] = np.inf
         return drawn
 
-    def _factored(self) -> tuple[Floats, bool]:
-        if self._factor is None:
-            kernel = np.tensordot(self._spreads.variances(), self._features.products(), axes=1)
-            kernel[np.diag_indices_from(kernel)] += self._noise_variance()
-            self._factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
-        return self._factor
+    def _whiten(self, values: Floats) -> Floats:
+        if not len(values):
+            return values
+        whitened: Floats = solve_triangular(self._factor, values, lower=True, check_finite=False)
+        return whitened
 
     def _noise_variance(self) -> Floats:
-        damage, error = np.array(self._damage), np.array(self._error)
-        if not len(damage):
-            return np.zeros(0)
-        distance = damage - damage.min()
-        variance: Floats = (
-            (PAIRED_SHARE * error) ** 2 + (MODEL_ERROR * damage) ** 2 + (FAR_ERROR * distance) ** 2 + 1e-18
-        )
+        damage = self._damage
+        distance = damage - damage.min(initial=np.inf)
+        variance: Floats = self._error**2 + (MODEL_ERROR * damage) ** 2 + (FAR_ERROR * distance) ** 2 + 1e-18
         return variance
+
+
+def _bordered(matrix: Floats, row: Floats, corner: float) -> Floats:
+    """The lower triangle with one row more, in the column order that LAPACK takes without a copy."""
+    n = len(matrix)
+    grown = np.zeros((n + 1, n + 1), order="F")
+    grown[:n, :n] = matrix
+    grown[n, :n] = row
+    grown[n, n] = corner
+    return grown
