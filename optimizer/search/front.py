@@ -97,7 +97,7 @@ def hypervolume(files: Iterable[tuple[int, float]], reference: Reference) -> flo
         LadderPoint("", n_bytes, kld) for n_bytes, kld in files if n_bytes <= reference.n_bytes and 0 < kld < math.inf
     ]
     steps = [point for point in undominated(inside) if point.kld < reference.kld]
-    ends = [*(point.n_bytes for point in steps[1:]), reference.n_bytes]
+    ends = [*(point.n_bytes for point in steps), reference.n_bytes][1:]
     return sum(
         (end - point.n_bytes) * math.log(reference.kld / point.kld) for point, end in zip(steps, ends, strict=True)
     )
