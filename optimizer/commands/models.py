@@ -34,15 +34,8 @@ from optimizer.quantization.join import quantize as write_quantized
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.sizes import SizeTable
 from optimizer.search.planning import make_plan, open_imatrix
-from optimizer.search.sensitivity_table import (
-    FORMATS,
-    LAYERQUANT,
-    WHOLE_MODEL,
-    SensitivityTable,
-    own_table,
-    tool_suite_curve,
-    tool_suite_table,
-)
+from optimizer.search.sensitivity_table import FORMATS, LAYERQUANT, WHOLE_MODEL, SensitivityTable
+from optimizer.search.sensitivity_writing import own_table, tool_suite_curve, tool_suite_table
 from optimizer.text_files import write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 

@@ -1,4 +1,4 @@
-"""Sensitivities as files: layerquant's own table, and the `kld_results.csv` of Thireus' GGUF-Tool-Suite.
+"""Sensitivities read from files: layerquant's own table, and the `kld_results.csv` of Thireus' GGUF-Tool-Suite.
 
 Ours has one row a probe: unit, tensor_type, kld, and more columns that are not read. Theirs has one row a tensor type
 (`QTYPE`, in ggml's spelling) and one column a tensor; a cell is the KLD of the model with that tensor at that type and
@@ -7,7 +7,6 @@ cell is a change relative to the baseline (of perplexity). A file with the one c
 """
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,11 @@ from pathlib import Path
 
 from optimizer.errors import ConfigError, RecipeError
 from optimizer.gguf.tensor_types import TENSOR_TYPES, parse_tensor_type
-from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.search.type_curve import FLOAT_TYPES
 from optimizer.search.units import group_tensors
 
 LAYERQUANT, TOOL_SUITE = "layerquant", "tool-suite"
 FORMATS = (LAYERQUANT, TOOL_SUITE)
-COLUMNS = ("unit", "tensor_type", "kld", "standard_error", "base", "source")
 UNIFORM = "uniform"
 WHOLE_MODEL = "group0"
 _MISSING = frozenset({"", "0", "0%", "404", "404%"})
@@ -99,33 +96,6 @@ def check_same_model(table: SensitivityTable, known: Iterable[str], covered: int
             f"{table.path} has sensitivities of {covered} of this model's {wanted} tensor groups; it was made for "
             "another model, or is far from complete"
         )
-
-
-def own_table(rows: Iterable[Mapping[str, object]]) -> str:
-    """Our form: one row a probe, with the columns of `COLUMNS`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: row[column] for column in COLUMNS} for row in rows)
-    return text.getvalue()
-
-
-def tool_suite_curve(curve: Mapping[str, float]) -> str:
-    """Their `group0` form of whole models: type -> KLD, few bits first."""
-    rows = sorted(curve.items(), key=lambda row: type_of(row[0]).bits_per_weight)
-    return "".join(
-        [f"QTYPE,{WHOLE_MODEL}\n", *(f"{type_of(tensor_type).ggml_name},{kld:.9f}\n" for tensor_type, kld in rows)]
-    )
-
-
-def tool_suite_table(rows: Mapping[str, Mapping[str, float]], tensors: Iterable[str]) -> str:
-    """Their form of group sensitivities: type -> group -> KLD, each in every column of the group's tensors."""
-    columns = {tensor: group for group, members in group_tensors(tensors, "groups").items() for tensor in members}
-    lines = [",".join(["QTYPE", *columns])]
-    for tensor_type, row in rows.items():
-        cells = [f"{row[group]:.9f}" if group in row else "404" for group in columns.values()]
-        lines.append(",".join([type_of(tensor_type).ggml_name, *cells]))
-    return "\n".join(lines) + "\n"
 
 
 def _read_own(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> SensitivityTable:

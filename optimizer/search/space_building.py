@@ -72,23 +72,27 @@ def build_space(
 
 def check_budgets(budgets: Iterable[Budget], space: SearchSpace, pins: Mapping[str, str]) -> None:
     """Refuse budgets that no file of this space meets; where pins are in the way, say what they take."""
-    tensors = [tensor for unit in space.units for tensor in unit.tensors]
-    pinned = [each for each in space.units if each.tensors[0] in pinned_tensors(pins, tensors)]
-    taken = sum(unit.options[0].n_bytes for unit in pinned)
     for budget in budgets:
-        if pinned and budget.n_bytes < space.smallest_bytes:
-            largest = sorted(pinned, key=lambda unit: -unit.options[0].n_bytes)
-            named = ", ".join(
-                f"{unit.name} as {unit.options[0].name} {show_bytes(unit.options[0].n_bytes)}" for unit in largest[:3]
-            )
-            others = f" and {len(largest) - 3} more" if len(largest) > 3 else ""
+        if pins and budget.n_bytes < space.smallest_bytes:
             raise ConfigError(
-                f"budget {budget.text} = {budget.n_bytes:,} bytes: the pins alone take {taken:,} ({named}{others}), "
-                f"and with everything else at its smallest the file is {space.smallest_bytes:,} bytes, "
+                f"budget {budget.text} = {budget.n_bytes:,} bytes: {_what_pins_take(space, pins)}, and with everything "
+                f"else at its smallest the file is {space.smallest_bytes:,} bytes, "
                 f"{space.smallest_bytes - budget.n_bytes:,} too many; pin smaller types, allow smaller ones with "
                 "--types, or raise the budget"
             )
         check_feasible(budget, space.smallest_bytes, space.largest_bytes)
+
+
+def _what_pins_take(space: SearchSpace, pins: Mapping[str, str]) -> str:
+    n_bytes = {unit.tensors[0]: unit.options[0].n_bytes for unit in space.units}  # a pinned tensor is its own unit
+    tensors = [tensor for unit in space.units for tensor in unit.tensors]
+    taken = sum(n_bytes[tensor] for tensor in pinned_tensors(pins, tensors))
+    named = []
+    for pattern, tensor_type in pins.items():
+        matching = pinned_tensors({pattern: tensor_type}, tensors)
+        size = show_bytes(sum(n_bytes[tensor] for tensor in matching))
+        named.append(f"{len(matching)} by {pattern!r} as {tensor_type}, {size}")
+    return f"the pinned tensors alone take {taken:,} ({'; '.join(named)})"
 
 
 def _layer_mixes(names: Sequence[str], model: ModelFile, presets: PresetTable) -> dict[int | None, Mixes]:

@@ -75,7 +75,7 @@ def test_a_tied_model_has_its_embeddings_as_one_unit(tmp_path: Path) -> None:
         ({"pins": {".": "Q4_K"}}, "leave nothing to search"),
         (
             {"pins": {"ffn": "Q8_0", "^token_embd": "Q6_K"}, "budget": "3.2bpw"},
-            r"the pins alone take [\d,]+ \(blk\.0\.ffn_down as Q8_0 .* and 10 more\), .* bytes, [\d,]+ too many",
+            r"alone take [\d,]+ \(12 by 'ffn' as Q8_0, 1\.671 MB .*; 1 by '\^token_embd' as Q6_K, .*, [\d,]+ too many",
         ),
     ],
 )

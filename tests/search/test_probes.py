@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 
-import optimizer.search.runner as runner
 from optimizer.errors import ConfigError
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.probes import Probe, ProbeResult, fit, plan_probes
-from optimizer.search.probing import plan_probing
+from optimizer.search.probing import plan_probing, run_probes
 from optimizer.search.type_curve import curve_value
 from tests.search.searches import Search, prepare
 
@@ -44,14 +43,14 @@ def test_layers_and_roles_multiply_to_a_separable_model() -> None:
     tensors = {name: n for name, n in model(6).items() if name.startswith("blk.")}
     layer_weight, role_weight = {i: 1.0 + i for i in range(6)}, {"attn_qk": 3.0, "attn_v": 5.0, "ffn_down": 1.0}
 
-    def weight(probe: Probe) -> float:
-        groups = {(int(t.split(".")[1]), t.split(".")[2]) for t in probe.tensors}
-        roles = {"attn_q": "attn_qk", "attn_k": None, "attn_v": "attn_v", "ffn_down": "ffn_down"}
-        return sum(layer_weight[i] * role_weight[roles[r]] for i, r in groups if roles.get(r))  # type: ignore[index]
+    def damage(probe: Probe) -> float:
+        roles = {"attn_q": "attn_qk", "attn_v": "attn_v", "ffn_down": "ffn_down"}  # the key goes with the query
+        tensors = [(int(name.split(".")[1]), roles.get(name.split(".")[2])) for name in probe.tensors]
+        return sum(layer_weight[layer] * role_weight[role] for layer, role in tensors if role is not None)
 
     kept = {n: s for n, s in tensors.items() if n.split(".")[2] in ("attn_q", "attn_k", "attn_v", "ffn_down")}
     probes = plan_probes(kept, Recipe(dict.fromkeys(kept, "F16")), ["Q3_K"], lambda _, t: t, kinds="layers_roles")
-    fitted = fit([ProbeResult(probe, weight(probe), 0.0) for probe in probes], 0.0, kept)
+    fitted = fit([ProbeResult(probe, damage(probe), 0.0) for probe in probes], 0.0, kept)
     total = sum(layer_weight.values()) * sum(role_weight.values())
     assert fitted.shares["blk.4.attn_v.weight"] == pytest.approx(5.0 * 5.0 / total)
     assert fitted.shares["blk.2.attn_q.weight"] == pytest.approx(3.0 * 3.0 / total / 2)
@@ -91,16 +90,15 @@ def test_another_budget_of_the_model_probes_nothing_again(tmp_path: Path, monkey
     second = Search(tmp_path, prepare(tmp_path, trials=1, budget="5.5bpw", evaluation__chunks=4, **ONE_BASELINE))
     second.name = "another budget"
     spent: list[int] = []
-    probe = runner.run_probes
 
     def counted(*arguments: object) -> object:
         search = (first, second)[len(spent)]
         before = search.scored
-        fitted = probe(*arguments)  # type: ignore[arg-type]
+        fitted = run_probes(*arguments)  # type: ignore[arg-type]
         spent.append(search.scored - before)
         return fitted
 
-    monkeypatch.setattr(runner, "run_probes", counted)
+    monkeypatch.setattr("optimizer.search.runner.run_probes", counted)
     assert first.run().finished
     assert second.run().finished
     assert spent == [len(plan_probing(first.plan).probes), 0]

@@ -11,7 +11,8 @@ from optimizer.search.probe_run import taken_probes
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import plan_probing
 from optimizer.search.sensitivity_shares import UNIT_SPREAD, GivenShares, shares_of
-from optimizer.search.sensitivity_table import SensitivityTable, own_table, tool_suite_curve, tool_suite_table
+from optimizer.search.sensitivity_table import SensitivityTable
+from optimizer.search.sensitivity_writing import own_table, tool_suite_curve, tool_suite_table
 from optimizer.search.units import group_tensors
 from tests.search.searches import Search, prepare
 
@@ -69,7 +70,9 @@ def test_a_whole_model_a_type(tmp_path: Path) -> None:
 def test_theirs_is_written_and_read_again(tmp_path: Path) -> None:
     klds = {group: 0.0123 * (1 + index) for index, group in enumerate(GROUPS)}
     (tmp_path / "kld.csv").write_text(tool_suite_table({"Q3_K": klds}, TENSORS))
-    assert (tmp_path / "kld.csv").read_text().splitlines()[1].startswith("q3_K,0.012300000,")
+    header, row = (line.split(",") for line in (tmp_path / "kld.csv").read_text().splitlines())
+    assert header == ["QTYPE", *sorted(TENSORS[2:]), "output.weight", "token_embd.weight"]
+    assert (row[0], row[-2]) == ("q3_K", "0.012300000")
     table = read(tmp_path / "kld.csv")
     assert table.by_part("Q3_K", GROUPS) == pytest.approx(klds)
     (tmp_path / "whole.csv").write_text(tool_suite_curve({"Q8_0": 0.001, "Q3_K": 0.08, "IQ4_XS": 0.01}))
