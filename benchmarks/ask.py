@@ -3,9 +3,9 @@
     python -m benchmarks.ask                     42 x 6 after 100 trials, 448 x 8 after 300, 1,000 x 10 after 1,000
     python -m benchmarks.ask --asks 30           more proposals a size
 
-One thread. Damages are synthetic: a product of a lognormal sensitivity a unit and a curve over the bits, with noise. All
-trials but the last few are told in one go, as when a search is continued; then trials are asked for and told in turn,
-and the medians of these are shown, the first left out.
+One thread; seconds of the processor. Damages are synthetic: a lognormal sensitivity a unit times a curve over the bits,
+with noise. All trials but the last few are told in one go, as when a search is continued; then trials are asked for and
+told in turn, and the medians of these are shown, the first left out.
 """
 
 import os
@@ -48,7 +48,7 @@ def make_problem(
 
 
 def measure(n_units: int, n_options: int, n_trials: int, n_asks: int) -> tuple[float, float, float]:
-    """Seconds: telling all trials in one go, then the median of an ask and of a tell after warm-up."""
+    """Processor seconds: telling all trials in one go, then the median of an ask and of a tell after warm-up."""
     rng = np.random.default_rng(0)
     problem, truth = make_problem(n_units, n_options, rng)
     rows = np.arange(n_units)

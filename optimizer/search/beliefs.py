@@ -1,8 +1,8 @@
 """How far to believe the probes: the trials say whether sensitivities as probed foresaw them, or nothing did.
 
-Four priors compete: the probes' own, one where every weight of the model is equally sensitive (only the types' curve is
-kept), and two geometric means of both, each with units as uncertain as it deserves. The one under which the trials so far
-are the most likely is taken. So a search whose probes were wrong learns from its trials as one that had none.
+Four priors compete: the probes' own, one where every weight of the model is equally sensitive (only the types' curve
+is kept), and two geometric means of both, each with units as uncertain as it deserves. The one under which the trials
+so far are the most likely is taken. So a search whose probes were wrong learns from its trials as one that had none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

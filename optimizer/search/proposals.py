@@ -1,9 +1,9 @@
-"""Where the next recipe comes from: the surrogate's best guess, a guess drawn near it, or exchanges around the incumbent.
+"""Where the next recipe comes from: the surrogate's best guess, a draw near it, or exchanges around the incumbent.
 
-The surrogate's proposals end in the knapsack, exchanges never grow a choice beyond the budget, so every proposal fits to
-the byte. While the surrogate's forecasts are shown wrong, three of four proposals are exchanges, which need none; the
-fourth is its best guess, so that it is believed again once that holds. A recipe that was tried is proposed again only
-where no other was found in many attempts.
+The surrogate's proposals end in the knapsack, and exchanges never grow a choice beyond the budget, so every proposal
+fits to the byte. While the surrogate's forecasts are shown wrong, three of four proposals are exchanges, which need
+none; the fourth is its best guess, so that it is believed again once that holds. A recipe that was tried is proposed
+again only where no other was found in many attempts.
 """
 
 import numpy as np

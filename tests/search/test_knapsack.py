@@ -51,6 +51,27 @@ def test_close_to_the_optimum_on_average() -> None:
     assert np.mean(excess) < 0.01
 
 
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_no_move_or_exchange_helps_any_more(problem: tuple[np.ndarray, np.ndarray, int]) -> None:
+    costs, sizes, budget = problem
+    found = solve(costs, sizes, budget)
+    moves = list(itertools.product(range(costs.shape[0]), range(costs.shape[1])))
+    for first, second in itertools.product(moves, moves):
+        if first[0] == second[0] and first != second:
+            continue
+        changed = found.choice.copy()
+        changed[first[0]], changed[second[0]] = first[1], second[1]
+        rows = np.arange(len(costs))
+        if sizes[rows, changed].sum() <= budget:
+            assert costs[rows, changed].sum() >= found.cost * (1 - 1e-9)
+
+
+def test_of_equal_sizes_the_cheaper_is_taken() -> None:
+    costs, sizes = np.array([[3.0, 1.0, 0.5], [2.0, 1.0, 0.5]]), np.array([[10, 10, 90], [20, 20, 90]])
+    assert solve(costs, sizes, 30).choice.tolist() == [1, 1]
+
+
 def test_thousand_units_leave_almost_nothing_unused() -> None:
     rng = np.random.default_rng(0)
     bits = np.array([2.625, 3.4375, 4.25, 4.5, 5.5, 6.5625, 8.5])
