@@ -65,6 +65,33 @@ def report(**more: Any) -> dict[str, Any]:
     }
 
 
+FINDINGS: dict[str, Any] = {
+    "honesty": {
+        "pairs": 3,
+        "spearman": 0.5,
+        "median_ratio": 1.1,
+        "spread": 0.042,
+        "trials": [{"trial": n, "predicted_kld": 0.01 * n, "mean_kld": 0.011 * n} for n in (1, 2, 3)],
+    },
+    "front": {
+        "points": [
+            {"budget": "Q3_K_M", "trial": 4, "size_bytes": 3_999_900, "mean_kld": 0.02,
+             "mean_kld_standard_error": 0.001, "why_not": None},
+            {"budget": "Q5_K_S", "trial": 9, "size_bytes": 4_999_900, "mean_kld": 0.03,
+             "mean_kld_standard_error": 0.001,
+             "why_not": "on report text trial 9 of budget Q5_K_S loses 50.0 % more <b>"},
+        ],
+        "hypervolume": 1.5e6,
+        "mean_log_reduction": 1.25,
+        "search_hypervolume_over_tokens": [{"tokens": 10, "hypervolume": 0.0}, {"tokens": 30, "hypervolume": 1.6e6}],
+    },
+}  # fmt: skip
+"""Of a study with several budgets."""
+WIDER = [
+    {"budget": "IQ4_XS", "change": "decide by groups", "expected_ratio": 0.8, "low": 0.7, "high": 0.9,
+     "error_from": "assumed", "note": "why <i>"},
+]  # fmt: skip
+
 RECIPE = {
     "token_embd.weight": "Q6_K",
     "blk.0.attn_v.weight": "Q6_K",

@@ -11,7 +11,7 @@ from optimizer.export.layer_map import layer_map
 from optimizer.export.report_figure import damage_over_bytes, type_map
 from optimizer.export.report_page import report_page
 from optimizer.export.report_view import Report
-from tests.export.reports import RECIPE, front, report
+from tests.export.reports import FINDINGS, RECIPE, WIDER, front, report
 
 
 class Page(HTMLParser):
@@ -98,6 +98,39 @@ def test_one_section_a_budget() -> None:
     assert [name for name in seen.ids if name != "figures"] == ["damage", "map-0", "recipe-0", "map-1", "recipe-1"]
     with pytest.raises(ValueError, match="shorter"):
         page(RECIPE, fronts=fronts)
+
+
+@pytest.mark.usefixtures("short_plotly")
+def test_front_and_forecasts_are_drawn_where_the_report_has_them() -> None:
+    seen = page(fronts=[front(4_000_000, wider=WIDER), front(5_000_000)], **FINDINGS)
+    assert {"volume", "forecasts"} <= set(seen.ids)
+    figures = json.loads(seen.scripts[1])
+    _, trials = figures["forecasts"]["data"]
+    assert (trials["x"], trials["y"]) == ([0.01, 0.02, 0.03], pytest.approx([0.011, 0.022, 0.033]))
+    assert figures["volume"]["data"][0]["y"] == [0.0, 1.6e6]
+    text = " ".join(seen.text.split())
+    assert "On report text trial 9 of budget Q5_K_S loses 50.0 % more <b>." in text
+    assert "measured / predicted 1.10 in the median, with a spread of 4.2 %" in text
+    assert "decide by groupswhy <i>" in text
+    assert "0.70 to 0.90 x (assumed)" in text
+    assert "100 bytes of the budget are left" in text
+
+
+@pytest.mark.usefixtures("short_plotly")
+def test_too_few_trials_to_judge() -> None:
+    honesty = {"pairs": 1, "spearman": None, "median_ratio": 1.0, "spread": None, "trials": []}
+    seen = page(honesty=honesty)
+    assert "forecasts" not in seen.ids
+    assert "too few to judge" in seen.text
+
+
+def test_baselines_of_several_budgets_are_named_by_the_pointer_alone() -> None:
+    (one,) = [each for each in damage_over_bytes(Report.from_json(report()).fronts)["data"] if "other" in each["name"]]
+    assert one["mode"] == "markers+text"
+    several = Report.from_json(report(fronts=[front(4_000_000), front(5_000_000)])).fronts
+    modes = {each["name"]: each["mode"] for each in damage_over_bytes(several)["data"]}
+    assert modes["other baselines"] == "markers"
+    assert modes["layerquant"] == "markers+text"
 
 
 def test_damage_figure_has_every_measured_row_once() -> None:
