@@ -11,6 +11,7 @@ from optimizer.search.claiming import add_model
 from optimizer.search.planning import Plan
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import Probing, plan_probing, run_probes
+from optimizer.search.sensitivity_shares import own_subjects
 from optimizer.search.sensitivity_table import LAYERQUANT, UNIFORM, SensitivityTable, check_same_model
 from optimizer.search.texts import choose_text, prepare_text
 from optimizer.search.units import group_tensors
@@ -106,10 +107,15 @@ def taken_probes(table: SensitivityTable, probing: Probing, plan: Plan) -> dict[
             f"set probe_base={'source' if made_from == 'source' else 'budget'}"
         )
     parts = {probe.subject: probe.tensors for probe in probing.probes if probe.kind != UNIFORM}
-    known = {*parts} if table.form == LAYERQUANT else {*plan.model.by_name}
+    known = own_subjects(plan.parameters) if table.form == LAYERQUANT else {*plan.model.by_name}
     found = table.by_part(probe_type, parts)
     is_partial = table.form == LAYERQUANT or probe_type not in table.klds  # then nothing is said of the others
     check_same_model(table, known, len(parts) if is_partial else len(found), len(parts))
+    if table.form == LAYERQUANT and not {*table.klds.get(probe_type, {})} <= {*parts}:
+        raise ConfigError(
+            f"{table.path} was probed by other parts than these probes ({', '.join(list(parts)[:3])}, …); "
+            "set probing=groups or probing=layers_roles"
+        )
     taken = {(part, probe_type): kld for part, kld in found.items()}
     taken |= {(UNIFORM, tensor_type): kld for tensor_type, kld in table.curve.items()}
     wanted = {(probe.subject, probe.tensor_type) for probe in probing.probes}

@@ -53,7 +53,7 @@ def shares_of(table: SensitivityTable, parameters: Mapping[str, int], tensors: C
     best = max(found, key=lambda name: (len(found[name]), -abs(_bits(name) - _bits(PROBE_TYPE)), name))
     shares = found[best]
     covered = [name for name, members in groups.items() if all(tensor in shares for tensor in members)]
-    known = {*tensors} if table.form != LAYERQUANT else _own_subjects(parameters)
+    known = {*tensors} if table.form != LAYERQUANT else own_subjects(parameters)
     check_same_model(table, known, len(covered), len(groups))
     if not table.relative and min(table.klds[best].values()) > 1.0:
         raise ConfigError(f"{table.path}: every value at {best} is above 1; are these perplexities in place of KLD?")
@@ -95,5 +95,6 @@ def _bits(tensor_type: str) -> float:
     return float(number[1]) if number else 0.0
 
 
-def _own_subjects(parameters: Mapping[str, int]) -> set[str]:
+def own_subjects(parameters: Mapping[str, int]) -> set[str]:
+    """Every name that a row of our own table may have for this model, but for `uniform`."""
     return {*group_tensors(parameters, "groups"), *group_tensors(parameters, "layers"), *roles_of(tuple(parameters))}

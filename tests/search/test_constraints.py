@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError
 from optimizer.gguf.tensor_types import TARGET_TYPES, tensor_type
 from optimizer.search.constraints import (
@@ -98,3 +101,12 @@ def test_flags() -> None:
     for pins, bounds in ((["Q6_K"], []), ([], ["attn_v=Q5_K"]), ([], ["attn_v"]), (["a=Q4_K", "a=Q5_K"], [])):
         with pytest.raises(ConfigError, match=r"--(pin|bound)"):
             constraints_from_flags(pins, bounds)
+
+
+def test_flags_add_to_the_settings_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: m.gguf\npins: {a: Q4_K, b: Q5_K}\nbounds: {c: '>=Q4_K'}\n")
+    config = SearchConfig.load(tmp_path / "a.yaml", constraints_from_flags(["b=Q6_K"], ["d=<=Q8_0"]))
+    assert config.pins == {"a": "Q4_K", "b": "Q6_K"}
+    assert config.bounds == {"c": ">=Q4_K", "d": "<=Q8_0"}
+    other = SearchConfig.load(tmp_path / "a.yaml", {})
+    assert [difference.split(":")[0] for difference in other.differences(config)] == ["bounds", "pins"]

@@ -187,6 +187,10 @@ def test_what_probe_takes_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("unit,tensor_type,kld,base\nuniform,Q4_K,0.1,Q5_K\n")
     with pytest.raises(ConfigError, match=r"measured from Q5_K.*probe_base=budget"):
         imported(plan, tmp_path / "own.csv")
+    for unit, said in (("blk.0", "by other parts"), ("blk.9.attn_v", "names blk.9.attn_v")):
+        (tmp_path / "own.csv").write_text(f"unit,tensor_type,kld\n{unit},Q3_K,0.1\n")
+        with pytest.raises(ConfigError, match=said):
+            imported(plan, tmp_path / "own.csv")
     (tmp_path / "own.csv").write_text("unit,tensor_type,kld\nuniform,Q4_K,0.1\n")
     assert imported(plan, tmp_path / "own.csv") == {("uniform", "Q4_K"): 0.1}
 
