@@ -44,7 +44,7 @@ def front_lines(front: Mapping[str, Any]) -> list[str]:
         error = point["mean_kld_standard_error"]
         lines.append(
             f"  {point['budget']}: trial {point['trial']}, {point['size_bytes']:,} bytes, "
-            f"KLD {point['mean_kld']:.6f} ± {error:.6f}" + ("" if point["on_front"] else ", not on the front")
+            f"KLD {point['mean_kld']:.6f} ± {error:.6f}" + (", not on the front" if point["why_not"] else "")
         )
         if point["why_not"]:
             lines.append(f"    {point['why_not']}")
