@@ -1,7 +1,9 @@
 """The laws of every sampler, ours included: budget, allowed options, and the same proposals after a replay."""
 
+import re
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,3 +92,12 @@ def test_names_agree_with_the_settings() -> None:
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(ConfigError, match="needs the package cmaes"):
         MAKERS["cmaes"](make_problem(0))
+
+
+def test_the_page_names_every_sampler() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "samplers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) ?\| (many|one) \|$", page, re.MULTILINE)
+    assert {name for name, _, _ in rows} == set(MAKERS)
+    assert {name for name, _, answers in rows if answers == "one"} == ONE_SHOT
+    assert {name for name, needs, _ in rows if needs.strip() == "probes"} == NEED_PROBES
+    assert {name for name, needs, _ in rows if needs.strip() == "weight errors"} == NEED_WEIGHT_ERRORS
