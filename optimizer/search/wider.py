@@ -12,12 +12,14 @@ and a hint's note says so. The present mix stays possible in every wider space, 
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from optimizer.config import SearchConfig
+from optimizer.errors import ConfigError, ImatrixError
 from optimizer.search.decoding import decode
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
@@ -71,7 +73,10 @@ class _Forecast:
 
 def find_hints(plan: Plan, sensitivities: Sensitivities) -> list[Hint]:
     """All changes that apply, for every budget. Costs two spaces and a few knapsacks, and evaluates nothing."""
-    spaces = {change: _space(plan, config) for change, config in widened_settings(plan).items()}
+    spaces: dict[str, SearchSpace] = {}
+    for change, config in widened_settings(plan).items():
+        with suppress(ConfigError, ImatrixError):  # what pins, bounds or the imatrix forbid is nothing to offer
+            spaces[change] = build_space(config, plan.model, plan.presets, plan.sizes, plan.imatrix)
     hints = []
     for budget in plan.budgets:
         present = _forecast(plan.space, sensitivities, budget.n_bytes).damage
@@ -110,10 +115,6 @@ def keep_form(hints: Sequence[Hint]) -> list[dict[str, Any]]:
 def kept_hints(kept: Sequence[Mapping[str, Any]] | None) -> list[Hint]:
     """The reverse of `keep_form`; none where nothing was kept, as without probes."""
     return [Hint(**each) for each in kept or ()]
-
-
-def _space(plan: Plan, config: SearchConfig) -> SearchSpace:
-    return build_space(config, plan.model, plan.presets, plan.sizes, plan.imatrix)
 
 
 def _note(change: str, found: _Forecast) -> str:

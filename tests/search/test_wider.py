@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from optimizer.errors import ConfigError
 from optimizer.search.planning import Plan
 from optimizer.search.probes import Sensitivities
 from optimizer.search.wider import UNPROBED_ERROR, Hint, find_hints, keep_form, kept_hints, widened_settings
@@ -66,6 +67,16 @@ def test_errors_are_on_a_log_scale_and_grow_with_what_no_probe_saw() -> None:
     unseen = Hint("IQ4_XS", 100, "x", 0.8, 0.5).with_error(0.05)
     assert math.log(unseen["high"] / 0.8) == pytest.approx(math.hypot(0.05, UNPROBED_ERROR / 2))
     assert Hint("IQ4_XS", 100, "x", 0.8, 0.0).with_error(None)["error_from"] == "assumed"
+
+
+def test_a_change_that_cannot_be_made_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = prepare(tmp_path, units="groups")
+
+    def refuse(*_: object) -> None:
+        raise ConfigError("the bounds leave nothing")
+
+    monkeypatch.setattr("optimizer.search.wider.build_space", refuse)
+    assert list(hints(plan)) == ["2 % more bytes"]
 
 
 def test_kept_hints_survive_json() -> None:
