@@ -11,12 +11,11 @@ from optimizer.search.knapsack import solve
 
 
 def exhaustive(costs: np.ndarray, sizes: np.ndarray, budget: int) -> float:
-    best = np.inf
-    for choice in itertools.product(range(costs.shape[1]), repeat=len(costs)):
-        rows = np.arange(len(costs))
-        if sizes[rows, choice].sum() <= budget:
-            best = min(best, costs[rows, choice].sum())
-    return float(best)
+    n_units, n_options = costs.shape
+    choices = np.indices((n_options,) * n_units).reshape(n_units, -1).T
+    rows = np.arange(n_units)
+    fits = sizes[rows, choices].sum(axis=1) <= budget
+    return float(costs[rows, choices].sum(axis=1)[fits].min())
 
 
 @st.composite

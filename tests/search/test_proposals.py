@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.search.beliefs import beliefs, likeliest
+from optimizer.search.beliefs import DOUBTS, beliefs, likeliest
 from optimizer.search.decoding import decode, random_damage
 from optimizer.search.exchanges import exchange
 from optimizer.search.honesty import Forecast
+from optimizer.search.prior import Prior
 from optimizer.search.problem import Observation, Proposal
 from optimizer.search.proposals import EXCHANGE, EXPLOIT, LayerquantProposer
 from tests.search.synthetic import SyntheticSearch, synthetic_search
@@ -91,6 +92,23 @@ def test_good_probes_are_believed_and_wrong_ones_are_not() -> None:
         share = chosen / np.where(np.isfinite(candidates[0].damage), candidates[0].damage, 1.0)
         keeps_probes = share.std() < 1e-9 * share.mean()
         assert keeps_probes is not shuffled
+
+
+def test_beliefs_keep_what_is_missing_and_widen_a_borrowed_prior() -> None:
+    search = synthetic_search(4, n_units=6)
+    prior = search.problem.prior
+    assert prior is not None
+    damage = prior.damage.copy()
+    damage[1, 5], damage[2, 4], damage[3, 5] = np.inf, np.nan, 0.0
+    borrowed = Prior(damage, prior.type_classes, unit_spread=2.0)
+    own, mixed, _, flat = beliefs(search.problem.space, borrowed, search.problem.parameters)
+    for each in (own, mixed, flat):
+        assert not np.isfinite(each.damage[[1, 2], [5, 4]]).any()
+        assert np.isfinite(each.damage).sum() == damage.size - 2
+    assert own.spreads.unit == 2 * DOUBTS[0.0]
+    assert flat.spreads.unit == DOUBTS[1.0]
+    parameters = list(search.problem.parameters.values())
+    assert flat.damage[:, 0] / flat.damage[0, 0] == pytest.approx(np.array(parameters) / parameters[0])
 
 
 @pytest.mark.parametrize("seed", range(4))
