@@ -31,7 +31,7 @@ class EvaluationSettings(Settings):
     report_chunks: int | None = Field(
         default=None, ge=1, description="chunks of report text; by default as many as `chunks`"
     )
-    probe_chunks: int | None = Field(default=None, ge=1, description="chunks a probe; by default half of `chunks`")
+    probe_chunks: int | None = Field(default=None, ge=1, description="chunks a probe; by default a third of `chunks`")
     first_rung: float = Field(
         default=0.25, gt=0, le=1, description="share of the chunks every trial sees before the race"
     )

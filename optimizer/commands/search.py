@@ -26,7 +26,7 @@ from optimizer.commands.options import (
     given,
     takes_runtime_flags,
 )
-from optimizer.commands.shown import err, out, print_json, report_table
+from optimizer.commands.shown import err, out, print_json, show_report
 from optimizer.commands.studies import chosen_study, existing_store, status_object
 from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
 from optimizer.errors import ConfigError
@@ -176,32 +176,6 @@ def show_outcome(outcome: "Outcome") -> None:
         console.print(f"study {outcome.study.name} is paused; the same command continues it")
         return
     show_report(report)
-
-
-def show_report(report: dict[str, Any] | Any) -> None:
-    """Tables for people, one a budget, and the winner's LAYER_TYPES."""
-    console = out()
-    for each in report.get("fronts") or [report]:
-        best = each["best"]
-        console.print(report_table(each, report["model"], report["reference_perplexity"]))
-        console.print(f"[bold]{each['verdict']}[/bold]")
-        ratios = []
-        for key, label in (
-            ("interpolated_preset_kld", "stock presets"),
-            ("interpolated_allowed_preset_kld", "presets of the allowed types"),
-        ):
-            if each[key]:
-                ratios.append(f"{best['mean_kld'] / each[key]:.3f} x the KLD of {label} interpolated at these bytes")
-        console.print("; ".join(ratios))
-        console.print(f"noise floor (the reference against itself): {report['noise_floor_kld']:.2e} nats/token")
-        console.print()
-        if best["flags"]:
-            print(f'FLAGS="{best["flags"]}"')
-        print(f"LAYER_TYPES='{best['layer_types']}'")
-        console.print()
-    console.print(
-        f"export it: layerquant export {report['study']} --as layer-types|tensor-type-file|command|gguf|folder|card"
-    )
 
 
 def _detach(workplace: Workplace, name: str) -> None:

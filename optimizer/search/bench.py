@@ -94,7 +94,7 @@ def runtime_settings(config: SearchConfig) -> RuntimeSettings:
 
 
 def probe_chunks(config: SearchConfig, available: int) -> int:
-    """Chunks a probe: as set, else half of the text in whole batches."""
+    """Chunks a probe: as set, else a third of the text in whole batches."""
     batch = runtime_settings(config).n_sequences
-    wanted = config.evaluation.probe_chunks or -(-config.evaluation.chunks // (2 * batch)) * batch
+    wanted = config.evaluation.probe_chunks or -(-config.evaluation.chunks // (3 * batch)) * batch
     return min(wanted, available)

@@ -31,7 +31,7 @@ from optimizer.search.sampler import (
     distributions,
     frozen_trial,
 )
-from optimizer.search.samplers import MAKERS
+from optimizer.search.samplers import MAKERS, ONE_SHOT
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.trial_lines import trial_line
 from optimizer.store import InterruptedTrial, Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
@@ -62,6 +62,14 @@ class SearchContext:
             raise StopRequested
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When proposing ends: at a time.monotonic(), or at so many evaluated tokens of the study; None: never."""
+
+    deadline: float | None = None
+    tokens: int | None = None
+
+
 class TrialLoop:
     """The trials of one budget: baselines first, then proposals, each raced against the incumbent."""
 
@@ -73,14 +81,16 @@ class TrialLoop:
         prior: Prior | None,
         prefetch: Callable[[Recipe], None],
         notify: Callable[[], None],
-        deadline: float | None = None,
+        limits: Limits,
+        errors: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
         """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new.
 
-        `deadline`: time.monotonic() at which proposing ends.
+        `errors`: see SearchProblem.
         """
-        self._deadline = deadline
+        self._limits = limits
         self._counted = 0
+        self._proposed = 0
         self._context = context
         self._prefetch = prefetch
         self._notify = notify
@@ -92,7 +102,7 @@ class TrialLoop:
         self._best_preset_name: str | None = None
         self._failures = 0
         config = context.plan.config
-        problem = SearchProblem(self._space, budget.n_bytes, context.plan.parameters, config.seed, prior)
+        problem = SearchProblem(self._space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         self._sampler = SearchSampler(self._space, MAKERS[config.sampler](problem), seed=config.seed)
         self._study = optuna.create_study(sampler=self._sampler)
 
@@ -106,6 +116,7 @@ class TrialLoop:
             context.check_stop()
             ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
             self._study.add_trial(self._as_optuna(ended))
+            self._proposed += each.trial.name is None
             tried.add(each.trial.name)
         waiting = [each for each in context.plan.baselines[self._budget] if each.name not in tried]
         for index, baseline in enumerate(waiting):
@@ -115,16 +126,21 @@ class TrialLoop:
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
             context.reporter.trials(self._counted, self._standing())
-        while self._counted < target and not self._is_spent:
+        while self._counted < target and not self._is_spent and not self._has_its_answer:
             self._run_proposal()
             context.reporter.trials(self._counted, self._standing())
 
     @property
+    def _has_its_answer(self) -> bool:
+        """A one-shot sampler has proposed its one recipe."""
+        return self._context.plan.config.sampler in ONE_SHOT and self._proposed > 0
+
+    @property
     def _is_spent(self) -> bool:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        deadline, tokens = self._limits.deadline, self._limits.tokens
+        if deadline is not None and time.monotonic() >= deadline:
             return True
-        limit = self._context.plan.config.tokens
-        return limit is not None and self._context.store.study(self._context.study.id).tokens_evaluated >= limit
+        return tokens is not None and self._context.store.study(self._context.study.id).tokens_evaluated >= tokens
 
     def _replay(self, exclude: set[int]) -> set[str | None]:
         """Show Optuna and the race every finished trial of this budget; returns the names of baselines among them."""
@@ -135,6 +151,7 @@ class TrialLoop:
             self._study.add_trial(self._as_optuna(trial))
             self._note_preset(trial)
             self._counted += trial.state in COUNTED_STATES
+            self._proposed += trial.name is None
             if trial.state == "complete":
                 self._crown(trial, self._measure_again(trial))
             names.add(trial.name)
@@ -159,6 +176,7 @@ class TrialLoop:
         choice = self._space.choice_of_params(asked.params)
         recipe = self._space.recipe(choice)
         proposal = self._sampler.proposals.pop(asked.number)
+        self._proposed += 1
         trial = self._start(
             recipe,
             asked.params,

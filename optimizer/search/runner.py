@@ -15,20 +15,25 @@ import optuna
 from evaluators.noise_floor import measure_noise_floor
 from evaluators.process import EvaluatorProcess
 from optimizer.progress import Reporter
+from optimizer.quantization.weight_error import weight_errors
 from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_chunks
 from optimizer.search.claiming import kept_settings, open_study, take_lease
-from optimizer.search.coordinator import SearchContext, StopRequested, TrialLoop
+from optimizer.search.coordinator import Limits, SearchContext, StopRequested, TrialLoop
 from optimizer.search.measuring import MeasuredText, Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import plan_probing, run_probes
-from optimizer.search.report import budget_report, measurements_needed, winner
-from optimizer.search.samplers import NEED_PROBES
+from optimizer.search.report import measurements_needed
+from optimizer.search.rivals.weight_error import needed_errors
+from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
 from optimizer.search.stored_progress import StoredProgress
+from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, study_report
 from optimizer.search.texts import TextChoice, choose_texts, prepare_text
 from optimizer.search.trial_lines import HEADER
+from optimizer.search.wider import find_hints, keep_form
 from optimizer.store import LeaseKeeper, NewEvent, Store, StudyRecord
+from optimizer.store.records import TRIAL_STATES
 from optimizer.tracking.mirrors import Mirrors
 from optimizer.workplace import Workplace
 
@@ -87,12 +92,14 @@ def run_search(
 
 
 def is_done(store: Store, study: StudyRecord, plan: Plan) -> bool:
-    """Finished for these settings: no more trials asked for than before, and no more hours."""
+    """Finished for these settings: no more trials asked for than before, no more hours and no more tokens."""
     if study.state != "finished":
         return False
     asked_before = max(study.target_trials or 0, store.count_trials(study.id))
     hours, hours_before = plan.config.hours, study.config.get("hours")
     more_time = hours_before is not None and (hours is None or hours > hours_before)
+    tokens, tokens_before = plan.config.tokens, study.config.get("tokens")
+    more_time |= tokens_before is not None and (tokens is None or tokens > tokens_before)
     more_trials = plan.config.trials * len(plan.budgets) > asked_before
     return not more_trials and not (more_time and store.count_trials(study.id) < asked_before)
 
@@ -119,13 +126,26 @@ def _run_phases(
     search_text = _prepare(context, bench, workplace, texts[0], settings.chunks, "search text")
     noise = _noise_floor(context, bench, search_text)
     measurer = bench.measurer(context.lease, search_text, context.reporter)
-    prior = make_prior(plan.space, _probe(context, bench, measurer)) if plan.config.sampler in NEED_PROBES else None
+    prior = errors = None
+    if plan.config.sampler in NEED_WEIGHT_ERRORS:
+        reporter.phase("weight errors", 1)
+        quantization = plan.config.quantization
+        errors = weight_errors(
+            plan.model, needed_errors(plan.space), plan.imatrix,
+            allow_requantize=quantization.allow_requantize, threads=quantization.threads,
+        )  # fmt: skip
+    if plan.config.sampler in NEED_PROBES:
+        sensitivities = _probe(context, bench, measurer)
+        prior = make_prior(plan.space, sensitivities)
+        reporter.keep(WIDER, keep_form(find_hints(plan, sensitivities)))
+    if not store.count_trials(context.study.id, TRIAL_STATES):
+        reporter.keep(TOKENS_BEFORE_TRIALS, store.study(context.study.id).tokens_evaluated)
     reporter.line(f"[bold]{HEADER}[/bold]")
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
-        deadline = _deadline(plan, started, index)
-        loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, deadline)
+        limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
+        loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors)
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
     _report(context, bench, workplace, texts[1], noise)
 
@@ -136,6 +156,15 @@ def _deadline(plan: Plan, started: float, index: int) -> float | None:
         return None
     now = time.monotonic()
     return now + max(0.0, started + plan.config.hours * 3600 - now) / (len(plan.budgets) - index)
+
+
+def _token_limit(context: SearchContext, index: int) -> int | None:
+    """Evaluated tokens of the study at which a budget's proposals end: an equal share of those that are left."""
+    tokens, budgets = context.plan.config.tokens, len(context.plan.budgets)
+    if tokens is None:
+        return None
+    spent = context.store.study(context.study.id).tokens_evaluated
+    return spent + max(0, tokens - spent) // (budgets - index)
 
 
 def _prepare(
@@ -200,11 +229,8 @@ def _report(context: SearchContext, bench: Bench, workplace: Workplace, choice: 
         reporter.advance(done, label)
         done += 1
 
-    objects = [
-        budget_report(plan, budget, winner(store, context.study, budget, plan.rivals_only), store, measurer, step)
-        for budget in plan.budgets
-    ]
-    first = objects[0]
+    progress = {name: reporter.kept(name) for name in (WIDER, TOKENS_BEFORE_TRIALS)}
+    found = study_report(plan, store, context.study, measurer, progress, step)
     report: dict[str, Any] = {
         "study": context.study.name,
         "model": {
@@ -217,11 +243,8 @@ def _report(context: SearchContext, bench: Bench, workplace: Workplace, choice: 
         },
         "report_text": {"path": str(choice.path), "sha256": choice.sha256, "chunks": text.n_chunks},
         "engine": asdict(bench.evaluator.engine()),
-        "reference_perplexity": first["best"]["reference_perplexity"],
         "noise_floor_kld": noise,
-        "tokens_evaluated": store.study(context.study.id).tokens_evaluated,
-        **(first if len(objects) == 1 else {}),
-        "fronts": objects if len(objects) > 1 else None,
+        **found,
     }
     store.update_study(
         context.lease, state="finished", phase="finished", report=report, events=[NewEvent("study.finished", {})]

@@ -1,0 +1,70 @@
+"""What is compared: one job is one search of the demo model, in a folder of its own so that nothing is free."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+K_TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
+K_AND_IQ_TYPES = ("Q2_K", "Q3_K", "IQ3_S", "IQ4_XS", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
+BUDGETS = ("Q3_K_M", "IQ4_XS", "Q4_K_M")
+SEEDS = (0, 1, 2)
+OURS = "layerquant"
+ONE_SHOTS = ("one_shot", "weight_error", "greedy")
+RIVALS = ("random", "tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
+
+
+@dataclass(frozen=True)
+class Job:
+    """`types`: `K` or `K+IQ`. `tokens`: proposing ends once so many were evaluated on search text, probes included."""
+
+    sampler: str
+    units: str
+    types: str
+    budget: str
+    seed: int
+    tokens: int
+    group: str
+
+    @property
+    def name(self) -> str:
+        parts = (self.group, self.sampler, self.units, self.types, self.budget, f"seed{self.seed}")
+        return "-".join(parts).replace("+", "and")
+
+    @property
+    def type_names(self) -> tuple[str, ...] | None:
+        """None: the default of the units, which is K-quants."""
+        if self.types == "K":
+            return None if self.units == "layers" else K_TYPES
+        return K_AND_IQ_TYPES
+
+
+def comparison(tokens: int, units: str = "groups", types: str = "K+IQ") -> Iterator[Job]:
+    """Every sampler at equal tokens; one-shot methods stop by themselves after their one evaluation."""
+    for seed in SEEDS:
+        for budget in BUDGETS:
+            for sampler in (OURS, *RIVALS):
+                yield Job(sampler, units, types, budget, seed, tokens, "equal")
+            if seed == 0:
+                for sampler in ONE_SHOTS:
+                    yield Job(sampler, units, types, budget, seed, tokens, "equal")
+
+
+def spaces(tokens: int) -> Iterator[Job]:
+    """Ours in the other spaces: by layers, groups and tensors; K-quants alone and with IQ types."""
+    for seed in SEEDS:
+        for budget in BUDGETS:
+            for units, types in (("layers", "K"), ("groups", "K"), ("tensors", "K+IQ")):
+                if units != "tensors" or seed == 0:
+                    yield Job(OURS, units, types, budget, seed, tokens, "spaces")
+
+
+def optimum(tokens: int) -> Iterator[Job]:
+    """Long searches of ours: with all other runs they are the estimate of the optimum."""
+    for units, types in (("groups", "K+IQ"), ("groups", "K"), ("layers", "K")):
+        for budget in BUDGETS:
+            yield Job(OURS, units, types, budget, 100, tokens, "optimum")
+
+
+def long_runs(tokens: int, rivals: tuple[str, ...], budget: str = "IQ4_XS") -> Iterator[Job]:
+    """The best rivals with many times the tokens, to see when they arrive where ours did."""
+    for sampler in rivals:
+        yield Job(sampler, "groups", "K+IQ", budget, 0, tokens, "long")

@@ -1,0 +1,128 @@
+"""Run jobs, two at a time on one thread each, and keep what each found: one JSON line a job."""
+
+import json
+import multiprocessing
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.comparison.jobs import Job
+from optimizer.config import SearchConfig
+from optimizer.errors import LayerquantError
+from optimizer.progress import SilentReporter
+from optimizer.search.planning import make_plan
+from optimizer.search.runner import run_search
+from optimizer.search.texts import choose_texts
+from optimizer.workplace import Workplace
+
+MODEL = "demo/model/demo-F16.gguf"
+TRIALS = 2000
+"""Where the tokens do not end a job (a sampler that repeats itself spends none), the trials do."""
+
+
+def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "model": MODEL,
+        "budget": job.budget,
+        "units": job.units,
+        "types": list(job.type_names) if job.type_names else None,
+        "sampler": job.sampler,
+        "seed": job.seed,
+        "trials": TRIALS,
+        "tokens": job.tokens,
+        "search_text": "demo/texts/search.txt",
+        "report_text": "demo/texts/report.txt",
+        "evaluation.ctx_size": ctx_size,
+        "evaluation.chunks": chunks,
+        "evaluation.report_chunks": 2,  # winners are judged apart, on more
+        "evaluation.threads": 1,
+        "tracking.mlflow": "none",
+        "tracking.optuna": False,
+    }
+    return changes | {f"baselines.{name}": False for name in ("presets", "variants", "uniform", "hybrids")}
+
+
+def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any]:
+    """One search from nothing. Returns the job, its incumbents in order, and what the probes took."""
+    started = time.monotonic()
+    config = SearchConfig.load(None, settings(job, chunks, ctx_size))
+    workplace = Workplace(folder / job.name, bank=folder / f"bank-{multiprocessing.current_process().name}")
+    shutil.rmtree(workplace.studies, ignore_errors=True)
+    plan = make_plan(config)
+    outcome = run_search(plan, workplace, SilentReporter(), [False], name="study")
+    with workplace.open_store() as store:
+        trials = store.trials(outcome.study.id)
+        recipes = store.recipes(trial.recipe_id for trial in trials)
+    probe_tokens = _search_tokens(workplace, choose_texts(config, None)[0].sha256) - sum(
+        trial.tokens_spent or 0 for trial in trials
+    )
+    spent, best, incumbents = probe_tokens, float("inf"), []
+    for trial in trials:
+        spent += trial.tokens_spent or 0
+        if trial.state == "complete" and trial.mean_kld is not None and trial.mean_kld < best:
+            best = trial.mean_kld
+            incumbents.append(
+                {
+                    "tokens": spent,
+                    "search_kld": best,
+                    "size_bytes": trial.size_bytes,
+                    "tensor_types": dict(recipes[trial.recipe_id].tensor_types),
+                }
+            )
+    return {
+        "job": asdict(job),
+        "budget_bytes": plan.budgets[0].n_bytes,
+        "probe_tokens": probe_tokens,
+        "tokens": spent,
+        "trials": len(trials),
+        "complete": sum(trial.state == "complete" for trial in trials),
+        "seconds": time.monotonic() - started,
+        "incumbents": incumbents,
+    }
+
+
+def _search_tokens(workplace: Workplace, sha256: str) -> int:
+    """All tokens evaluated on search text."""
+    with sqlite3.connect(workplace.studies / "layerquant.db") as database:
+        (tokens,) = database.execute(
+            "SELECT sum(tokens) FROM evaluations JOIN texts ON texts.id = evaluations.text_id WHERE sha256 = ?",
+            (sha256,),
+        ).fetchone()
+    return int(tokens)
+
+
+def _work(arguments: tuple[Job, Path, int, int]) -> dict[str, Any]:
+    job = arguments[0]
+    try:
+        return run_job(*arguments)
+    except LayerquantError as error:
+        return {"job": asdict(job), "error": str(error)}
+
+
+def run_jobs(jobs: Iterable[Job], folder: Path, chunks: int, ctx_size: int, processes: int) -> None:
+    """Every job that `results.jsonl` does not have yet; interrupted, the same call goes on with the next."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results.jsonl"
+    done = {tuple(sorted(row["job"].items())) for row in read_results(folder)}
+    waiting = [job for job in jobs if tuple(sorted(asdict(job).items())) not in done]
+    started = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context) as pool, results.open("a", encoding="utf-8") as file:
+        running = [pool.submit(_work, (job, folder, chunks, ctx_size)) for job in waiting]
+        for number, finished in enumerate(as_completed(running), start=1):
+            row = finished.result()
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            left = (time.monotonic() - started) / number * (len(waiting) - number)
+            best = row["incumbents"][-1]["search_kld"] if row.get("incumbents") else row.get("error", "nothing")
+            print(f"{number}/{len(waiting)} {Job(**row['job']).name} {best} ({left / 60:.0f} min left)", flush=True)
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "results.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

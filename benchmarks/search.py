@@ -1,0 +1,44 @@
+"""Compare samplers on the demo model at equal evaluated tokens, and judge their winners on report text.
+
+usage: python -m benchmarks.search run [--only equal|spaces|long|optimum] [--tokens 400000] [--folder FOLDER]
+       python -m benchmarks.search judge [--folder FOLDER]
+
+`run` takes hours on two cores; interrupted, the same command goes on. `judge` writes docs/benchmarks.json, from which
+`python -m benchmarks.search show` makes the tables and pictures of docs/benchmarks.md.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.comparison.jobs import Job, comparison, long_runs, optimum, spaces
+from benchmarks.comparison.running import run_jobs
+
+
+def jobs_of(options: argparse.Namespace) -> list[Job]:
+    groups = {
+        "equal": comparison(options.tokens),
+        "spaces": spaces(options.tokens),
+        "optimum": optimum(3 * options.tokens),
+        "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
+    }
+    return [job for name in options.only.split(",") for job in groups[name]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=["run", "judge", "show"])
+    parser.add_argument("--only", default="equal,spaces,optimum,long", help="groups of jobs, separated by commas")
+    parser.add_argument("--tokens", type=int, default=320_000)
+    parser.add_argument("--rivals", default="cmaes,tpe", help="samplers of the long runs")
+    parser.add_argument("--chunks", type=int, default=48, help="of search text")
+    parser.add_argument("--report-chunks", type=int, default=192)
+    parser.add_argument("--ctx-size", type=int, default=256)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("studies/benchmark"))
+    options = parser.parse_args()
+    if options.step == "run":
+        run_jobs(jobs_of(options), options.folder, options.chunks, options.ctx_size, options.processes)
+
+
+if __name__ == "__main__":
+    main()
