@@ -114,6 +114,8 @@ BAD = [
     (["search", "{m}/tiny.gguf", "--sampler", "magic"], "sampler"),
     (["search", "{m}/tiny.gguf", "--set", "evaluation.chunk=3"], "unknown setting"),
     (["search", "{m}/tiny.gguf", "--set", "pins={{'ffn_(': Q6_K}}"], "regular expression"),
+    (["search", "{m}/tiny.gguf", "--pin", "ffn=Q8_0", "--pin", "ffn_down=Q4_K"], "pinned twice"),
+    (["plan", "{m}/tiny.gguf", "--bound", "ffn=Q4_K"], "must have the form"),
     (["search", "absent.yaml"], "no such file"),
     (["eval", "{m}/q8.gguf", "--reference", "absent.gguf", "--text", "{m}/search.txt"], "no such file"),
     (["eval", "{m}/q8.gguf", "--reference", "{m}/tiny.gguf", "--text", "{tiny_text}"], "token"),

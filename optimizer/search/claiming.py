@@ -1,6 +1,8 @@
 """Open a study, or refuse it, and take the right to write to it."""
 
+import hashlib
 import time
+from pathlib import Path
 from typing import Any
 
 from optimizer.config import SearchConfig
@@ -13,7 +15,7 @@ from optimizer.store.holder import current_holder
 
 WAIT_SECONDS = 5.0
 CONTENTS = "contents"
-BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix")
+BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix", "sensitivities")
 """Settings that may be written otherwise, as long as the files hold the same."""
 
 
@@ -25,8 +27,17 @@ def kept_settings(plan: Plan, texts: tuple[TextChoice, TextChoice]) -> dict[str,
     return {
         **plan.config.model_dump(mode="json"),
         **{name: str(path.resolve()) for name, path in files.items()},
-        CONTENTS: [*(choice.sha256 for choice in texts), plan.imatrix.sha256 if plan.imatrix else None],
+        CONTENTS: [
+            *(choice.sha256 for choice in texts),
+            plan.imatrix.sha256 if plan.imatrix else None,
+            *_given_sensitivities(plan),
+        ],
     }
+
+
+def _given_sensitivities(plan: Plan) -> list[str]:
+    given = plan.config.sensitivities
+    return [hashlib.sha256(Path(given).read_bytes()).hexdigest()] if given else []
 
 
 def kept_config(study: StudyRecord) -> SearchConfig:
@@ -47,7 +58,7 @@ def open_study(store: Store, plan: Plan, name: str, texts: tuple[TextChoice, Tex
         if not difference.startswith(tuple(f"{key}:" for key in BY_CONTENT))
     ]
     if study.config.get(CONTENTS) != kept[CONTENTS]:
-        changed.append("texts or imatrix: their contents are not those the study was started with")
+        changed.append("texts, imatrix or sensitivities: their contents are not those the study was started with")
     if study.model_id != record.id:
         changed.append(f"model: the study searches {store.model(study.model_id).path}, not {plan.model.paths[0]}")
     elif not store.trials(study.id):

@@ -1,14 +1,12 @@
-"""One search from plan to report: the only writer of its study, and the only Optuna client.
+"""The trials of one budget: the only writer of its study, and the only Optuna client.
 
-SQL is the truth. Every phase asks what is known already, so a search that was killed anywhere goes on where it was:
+SQL is the truth. The loop asks what is known already, so a search that was killed anywhere goes on where it was:
 evaluations are found in the store, interrupted trials start again under their own number, and proposals depend on the
 seed, the trial's number and the trials before it alone.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import ceil
 
 import optuna
 from optuna.trial import TrialState
@@ -18,56 +16,21 @@ from optimizer.errors import EngineError, StudyError
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET, Baseline
 from optimizer.search.budget import Budget
+from optimizer.search.context import Limits, SearchContext
 from optimizer.search.measuring import Measurement, Measurer
-from optimizer.search.planning import Plan
+from optimizer.search.optuna_view import as_optuna, optuna_view
 from optimizer.search.prior import Prior
 from optimizer.search.problem import SearchProblem
-from optimizer.search.racing import compare, full_text_estimate, rungs
-from optimizer.search.sampler import (
-    BASELINE_ATTRIBUTE,
-    SHARE_ATTRIBUTE,
-    STANDARD_ERROR_ATTRIBUTE,
-    SearchSampler,
-    distributions,
-    frozen_trial,
-)
+from optimizer.search.race import race
+from optimizer.search.sampler import BASELINE_ATTRIBUTE, SearchSampler, distributions
 from optimizer.search.samplers import MAKERS, ONE_SHOT
-from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.trial_lines import trial_line
-from optimizer.store import InterruptedTrial, Lease, NewEvent, Store, StudyRecord, TrialOutcome, TrialRecord
+from optimizer.store import InterruptedTrial, NewEvent, TrialOutcome, TrialRecord
 from optimizer.store.records import COUNTED_STATES
 
 TRIAL_FINISHED = "trial.finished"
 MAX_FAILURES = 3
 """Trials that may fail one after another before the search gives up: the fault is then not the recipe's."""
-
-
-class StopRequested(Exception):
-    """Somebody asked the search to stop; everything measured so far is kept."""
-
-
-@dataclass(frozen=True)
-class SearchContext:
-    """What all phases share. `check_stop` is called between evaluations."""
-
-    store: Store
-    study: StudyRecord
-    lease: Lease
-    plan: Plan
-    reporter: StoredProgress
-    interrupted: list[bool] = field(default_factory=lambda: [False])
-
-    def check_stop(self) -> None:
-        if self.interrupted[0] or self.store.stop_requested(self.study.id):
-            raise StopRequested
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When proposing ends: at a time.monotonic(), or at so many evaluated tokens of the study; None: never."""
-
-    deadline: float | None = None
-    tokens: int | None = None
 
 
 class TrialLoop:
@@ -115,7 +78,7 @@ class TrialLoop:
         for each in interrupted:
             context.check_stop()
             ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
-            self._study.add_trial(self._as_optuna(ended))
+            self._study.add_trial(as_optuna(self._space, ended))
             self._proposed += each.trial.name is None
             tried.add(each.trial.name)
         waiting = [each for each in context.plan.baselines[self._budget] if each.name not in tried]
@@ -148,7 +111,7 @@ class TrialLoop:
         for trial in self._context.store.trials(self._context.study.id):
             if trial.budget_bytes != self._budget.n_bytes or trial.number in exclude:
                 continue
-            self._study.add_trial(self._as_optuna(trial))
+            self._study.add_trial(as_optuna(self._space, trial))
             self._note_preset(trial)
             self._counted += trial.state in COUNTED_STATES
             self._proposed += trial.name is None
@@ -214,7 +177,14 @@ class TrialLoop:
 
     def _run_trial(self, trial: TrialRecord, recipe: Recipe, share: float = 1.0) -> TrialRecord:
         try:
-            outcome, measurement = self._race(trial, recipe, share)
+            outcome, measurement = race(
+                recipe,
+                trial.name or trial.origin,
+                self._measurer,
+                self._incumbent,
+                self._context.plan.config.evaluation.first_rung,
+                share,
+            )
         except EvaluationError as error:
             outcome, measurement = TrialOutcome("failed", error=str(error)), None
         events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
@@ -228,40 +198,6 @@ class TrialLoop:
             raise EngineError(f"{MAX_FAILURES} trials failed one after another, the last with: {ended.error}")
         self._context.reporter.line(trial_line(ended, crowned=crowned))
         return ended
-
-    def _race(self, trial: TrialRecord, recipe: Recipe, share: float) -> tuple[TrialOutcome, Measurement]:
-        """Score rung after rung; out as soon as the paired test says so, or once `share` of the chunks was seen."""
-        label = trial.name or trial.origin
-        everything, batch = self._measurer.text.n_chunks, self._measurer.batch
-        last = min(everything, ceil(share * everything / batch) * batch)
-        spent = 0
-        for n_chunks in rungs(last, self._context.plan.config.evaluation.first_rung * everything / last, batch):
-            measurement = self._measurer.measure(recipe, n_chunks, label)
-            spent += measurement.new_tokens
-            if n_chunks == everything:
-                break
-            others = self._incumbent.by_chunk if self._incumbent else measurement.by_chunk
-            if n_chunks == last or compare(measurement.by_chunk, others).is_behind:
-                metrics = {
-                    "full_text_estimate": full_text_estimate(measurement.by_chunk, others),
-                    SHARE_ATTRIBUTE: n_chunks / everything,
-                }
-                return self._outcome("pruned", measurement, spent, metrics), measurement
-        return self._outcome("complete", measurement, spent, None), measurement
-
-    def _outcome(
-        self, state: str, measurement: Measurement, spent: int, metrics: Mapping[str, float] | None
-    ) -> TrialOutcome:
-        score = measurement.score
-        return TrialOutcome(
-            "pruned" if state == "pruned" else "complete",
-            mean_kld=score.mean_kld,
-            mean_kld_standard_error=score.mean_kld_standard_error,
-            perplexity=score.perplexity,
-            chunks_scored=len(score.chunks),
-            tokens_spent=spent,
-            metrics=metrics,
-        )
 
     def _standing(self) -> str:
         """Best so far against the best preset that fits, on search text."""
@@ -293,26 +229,9 @@ class TrialLoop:
 
     def _tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:
         """Give Optuna the trial's end, as it would be replayed from the store."""
-        state, value, attributes = _optuna_view(ended)
+        state, value, attributes = optuna_view(ended)
         for key, attribute in attributes.items():
             asked.set_user_attr(key, attribute)
         if state is TrialState.PRUNED and value is not None:
             asked.report(value, step=ended.chunks_scored)
         self._study.tell(asked, value if state is TrialState.COMPLETE else None, state=state)
-
-    def _as_optuna(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
-        state, value, attributes = _optuna_view(trial)
-        return frozen_trial(self._space, trial.params, state=state, value=value, attributes=attributes)
-
-
-def _optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str, object]]:
-    """State, value and attributes of our trial in Optuna's words; a pruned one has its full-text estimate as value."""
-    attributes: dict[str, object] = {STANDARD_ERROR_ATTRIBUTE: trial.mean_kld_standard_error or 0.0}
-    if trial.name is not None:
-        attributes[BASELINE_ATTRIBUTE] = trial.name
-    if trial.state == "complete":
-        return TrialState.COMPLETE, trial.mean_kld, attributes
-    if trial.state == "pruned":
-        attributes[SHARE_ATTRIBUTE] = (trial.metrics or {}).get(SHARE_ATTRIBUTE, 1.0)
-        return TrialState.PRUNED, (trial.metrics or {}).get("full_text_estimate", trial.mean_kld), attributes
-    return TrialState.FAIL, None, attributes

@@ -18,7 +18,8 @@ from optimizer.progress import Reporter
 from optimizer.quantization.weight_error import weight_errors
 from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_chunks
 from optimizer.search.claiming import kept_settings, open_study, take_lease
-from optimizer.search.coordinator import Limits, SearchContext, StopRequested, TrialLoop
+from optimizer.search.context import Limits, SearchContext, StopRequested
+from optimizer.search.coordinator import TrialLoop
 from optimizer.search.measuring import MeasuredText, Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior

@@ -3,11 +3,9 @@
 Unbound, or asked for parameters that are not the space's units, it samples them at random, as any sampler must.
 """
 
-from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
@@ -87,21 +85,3 @@ def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation:
 
 def is_baseline(trial: FrozenTrial) -> bool:
     return BASELINE_ATTRIBUTE in trial.user_attrs or "fixed_params" in trial.system_attrs
-
-
-def frozen_trial(
-    space: SearchSpace,
-    params: Mapping[str, str],
-    *,
-    state: TrialState,
-    value: float | None,
-    attributes: Mapping[str, Any],
-) -> FrozenTrial:
-    """A finished trial of ours in Optuna's form."""
-    return optuna.create_trial(
-        state=state,
-        params=dict(params),
-        distributions=distributions(space),
-        value=value,
-        user_attrs=dict(attributes),
-    )

@@ -1,0 +1,34 @@
+"""Our trials in Optuna's form."""
+
+import optuna
+from optuna.trial import TrialState
+
+from optimizer.search.race import FULL_TEXT_ESTIMATE
+from optimizer.search.sampler import BASELINE_ATTRIBUTE, SHARE_ATTRIBUTE, STANDARD_ERROR_ATTRIBUTE, distributions
+from optimizer.search.space import SearchSpace
+from optimizer.store import TrialRecord
+
+
+def as_optuna(space: SearchSpace, trial: TrialRecord) -> optuna.trial.FrozenTrial:
+    """A finished trial, as it was or would have been told."""
+    state, value, attributes = optuna_view(trial)
+    return optuna.create_trial(
+        state=state,
+        params=dict(trial.params),
+        distributions=distributions(space),
+        value=value,
+        user_attrs=attributes,
+    )
+
+
+def optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str, object]]:
+    """State, value and attributes of our trial in Optuna's words; a pruned one has its full-text estimate as value."""
+    attributes: dict[str, object] = {STANDARD_ERROR_ATTRIBUTE: trial.mean_kld_standard_error or 0.0}
+    if trial.name is not None:
+        attributes[BASELINE_ATTRIBUTE] = trial.name
+    if trial.state == "complete":
+        return TrialState.COMPLETE, trial.mean_kld, attributes
+    if trial.state == "pruned":
+        attributes[SHARE_ATTRIBUTE] = (trial.metrics or {}).get(SHARE_ATTRIBUTE, 1.0)
+        return TrialState.PRUNED, (trial.metrics or {}).get(FULL_TEXT_ESTIMATE, trial.mean_kld), attributes
+    return TrialState.FAIL, None, attributes
