@@ -8,10 +8,18 @@ usage: python -m benchmarks.search run [--only equal|spaces|long|optimum] [--tok
 """
 
 import argparse
+import json
+import re
 from pathlib import Path
 
-from benchmarks.comparison.jobs import Job, comparison, long_runs, optimum, spaces
+from benchmarks.comparison import tables
+from benchmarks.comparison.curves import draw
+from benchmarks.comparison.jobs import BUDGETS, Job, comparison, long_runs, optimum, spaces
+from benchmarks.comparison.judging_runs import judge_runs
 from benchmarks.comparison.running import run_jobs
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FIGURES, PAGE, PICTURE = DOCS / "benchmarks.json", DOCS / "benchmarks.md", DOCS / "images" / "benchmark-search.svg"
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
@@ -24,6 +32,21 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     return [job for name in options.only.split(",") for job in groups[name]]
 
 
+def show() -> None:
+    """Put the tables between their marks in docs/benchmarks.md, and draw the curves."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    for make in (
+        tables.at_equal_tokens, tables.tokens_to_arrive, tables.against_presets, tables.against_optimum,
+        tables.leftovers,
+    ):  # fmt: skip
+        mark = f"<!-- {make.__name__} -->"
+        page = re.sub(f"{mark}.*?<!-- end -->", lambda _: f"{mark}\n{make(figures)}\n<!-- end -->", page, flags=re.S)  # noqa: B023
+    PAGE.write_text(page, encoding="utf-8")
+    panels = {f"{budget} bytes": tables.curves(figures, budget) for budget in BUDGETS}
+    PICTURE.write_text(draw(panels, "evaluated tokens"), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["run", "judge", "show"])
@@ -31,13 +54,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=320_000)
     parser.add_argument("--rivals", default="cmaes,tpe", help="samplers of the long runs")
     parser.add_argument("--chunks", type=int, default=48, help="of search text")
-    parser.add_argument("--report-chunks", type=int, default=192)
+    parser.add_argument("--report-chunks", type=int, default=96)
     parser.add_argument("--ctx-size", type=int, default=256)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("studies/benchmark"))
     options = parser.parse_args()
     if options.step == "run":
         run_jobs(jobs_of(options), options.folder, options.chunks, options.ctx_size, options.processes)
+    elif options.step == "judge":
+        judge_runs(options.folder, options.report_chunks, options.ctx_size, FIGURES)
+    else:
+        show()
 
 
 if __name__ == "__main__":

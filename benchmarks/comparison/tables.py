@@ -1,0 +1,144 @@
+"""The tables of docs/benchmarks.md from the judged figures."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmarks.comparison.jobs import BUDGETS, OURS
+
+Run = Mapping[str, Any]
+WITHIN = (0.02, 0.10, 0.25)
+
+
+def _rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _of(runs: Sequence[Run], **wanted: Any) -> list[Run]:
+    return [run for run in runs if all(run["job"][key] == value for key, value in wanted.items())]
+
+
+def _samplers(runs: Sequence[Run]) -> list[str]:
+    names = dict.fromkeys(run["job"]["sampler"] for run in runs)
+    return sorted(names, key=lambda name: (name != OURS, name))
+
+
+def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    if len(values) == 1:
+        return show(values[0])
+    return f"{show(fmean(values))} ({show(min(values))}-{show(max(values))})"
+
+
+def at_equal_tokens(figures: Mapping[str, Any]) -> str:
+    """KLD on report text of what each sampler had found, mean and range over seeds, and over ours."""
+    runs = _of(figures["runs"], group="equal")
+    body = []
+    for sampler in _samplers(runs):
+        cells = [f"`{sampler}`"]
+        for budget in BUDGETS:
+            here = [run["report_kld"] for run in _of(runs, sampler=sampler, budget=budget)]
+            ours = [run["report_kld"] for run in _of(runs, sampler=OURS, budget=budget)]
+            cells.append(_spread(here, lambda value: f"{value:.5f}") if here else "")
+            cells.append(f"{fmean(here) / fmean(ours):.2f}" if here and ours else "")
+        spent = [run["tokens"] for run in _of(runs, sampler=sampler)]
+        body.append([*cells, f"{fmean(spent):,.0f}"])
+    head = ["sampler", *(cell for budget in BUDGETS for cell in (budget, "over ours")), "tokens"]
+    return _rows(head, body)
+
+
+def best_known(figures: Mapping[str, Any], budget: str) -> float:
+    """The least KLD on search text that any run by groups with K+IQ reached."""
+    runs = _of(figures["runs"], budget=budget, units="groups", types="K+IQ")
+    return min(kld for run in runs for _, kld in run["search"])
+
+
+def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
+    """Evaluated tokens until search-text KLD is within a share of the best known; runs that never were say so."""
+    runs = [run for run in _of(figures["runs"], units="groups", types="K+IQ") if run["job"]["group"] != "optimum"]
+    body = []
+    for sampler in _samplers(runs):
+        for group in ("equal", "long"):
+            if not _of(runs, sampler=sampler, group=group):
+                continue
+            cells = [f"`{sampler}`" + (" (long)" if group == "long" else "")]
+            for budget in BUDGETS:
+                best = best_known(figures, budget)
+                mine = _of(runs, sampler=sampler, group=group, budget=budget)
+                arrivals = []
+                for share in WITHIN:
+                    reached = [
+                        next((tokens for tokens, kld in run["search"] if kld <= best * (1 + share)), None)
+                        for run in mine
+                    ]
+                    known = [tokens for tokens in reached if tokens is not None]
+                    text = f"{fmean(known) / 1000:.0f}k" if known else "-"
+                    arrivals.append(text + (f" ({len(known)}/{len(mine)})" if 0 < len(known) < len(mine) else ""))
+                cells.append(" / ".join(arrivals) if mine else "")
+            body.append(cells)
+    within = " / ".join(f"{share:.0%}" for share in WITHIN)
+    return _rows(["sampler", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
+
+
+def against_presets(figures: Mapping[str, Any]) -> str:
+    """Ours over the stock presets interpolated at the winner's budget, by units and types."""
+    runs = [run for run in figures["runs"] if run["job"]["sampler"] == OURS and run["job"]["group"] != "optimum"]
+    body = []
+    for units, types in dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in runs):
+        cells = [units, types]
+        for budget in BUDGETS:
+            here = [run["report_kld"] for run in _of(runs, units=units, types=types, budget=budget)]
+            interpolated = figures["interpolated"][budget]
+            for ladder in ("K", "all"):
+                ratios = [kld / interpolated[ladder] for kld in here]
+                cells.append(_spread(ratios, lambda value: f"{value:.2f}") if ratios else "")
+        body.append(cells)
+    head = ["units", "types", *(f"{budget}, over {what}" for budget in BUDGETS for what in ("K-presets", "all"))]
+    return _rows(head, body)
+
+
+def against_optimum(figures: Mapping[str, Any]) -> str:
+    """Ours at equal tokens over the best that any run found in the same space, on report text."""
+    body = []
+    spaces = dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in figures["runs"])
+    for units, types in spaces:
+        cells = [units, types]
+        for budget in BUDGETS:
+            everything = _of(figures["runs"], units=units, types=types, budget=budget)
+            ours = [run for run in _of(everything, sampler=OURS) if run["job"]["group"] != "optimum"]
+            if not everything or not ours:
+                cells.append("")
+                continue
+            chosen = min(everything, key=lambda run: run["search"][-1][1])
+            ratios = [run["report_kld"] / chosen["report_kld"] for run in ours]
+            error = fmean([_paired_error(run, chosen) / chosen["report_kld"] for run in ours])
+            label = f"{chosen['job']['sampler']}, {chosen['tokens'] / 1000:.0f}k"
+            cells.append(f"{_spread(ratios, lambda value: f'{value:.2f}')} ± {error:.2f} of {label}")
+        body.append(cells)
+    return _rows(["units", "types", *BUDGETS], body)
+
+
+def _paired_error(run: Run, other: Run) -> float:
+    differences = [a - b for a, b in zip(run["report_by_chunk"], other["report_by_chunk"], strict=True)]
+    return stdev(differences) / len(differences) ** 0.5
+
+
+def leftovers(figures: Mapping[str, Any]) -> str:
+    """The largest share of the budget that a winner of ours left unused."""
+    runs = _of(figures["runs"], sampler=OURS)
+    worst = max(runs, key=lambda run: 1 - run["size_bytes"] / run["budget_bytes"])
+    share = 1 - worst["size_bytes"] / worst["budget_bytes"]
+    return f"{share:.3%} ({worst['job']['units']}, {worst['job']['types']}, {worst['job']['budget']})"
+
+
+def curves(figures: Mapping[str, Any], budget: str) -> dict[str, list[tuple[float, float]]]:
+    """Sampler -> (evaluated tokens, KLD on report text), the mean over seeds; from where every seed has something."""
+    runs = _of(figures["runs"], group="equal", budget=budget)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for sampler in _samplers(runs):
+        by_tokens = [dict(map(tuple, run["report"])) for run in _of(runs, sampler=sampler)]
+        shared = sorted(set.intersection(*(set(each) for each in by_tokens)))
+        points = [(float(tokens), fmean(each[tokens] for each in by_tokens)) for tokens in shared]
+        if points:
+            found[sampler] = points
+    return found
