@@ -9,6 +9,7 @@ from optimizer.search.prior import Prior
 from optimizer.search.problem import Observation, SearchProblem
 from optimizer.search.space import Option, SearchSpace, Unit
 
+TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 BITS = np.array([2.625, 3.4375, 4.5, 5.5, 6.5625, 8.5])
 SIZES = (1, 2, 4, 4)
 """Relative numbers of weights of the units, in turn."""
@@ -48,7 +49,11 @@ def synthetic_search(
     rng = np.random.default_rng((seed, 12))
     weights = np.resize(np.array(SIZES), n_units) * 65536
     units = tuple(
-        Unit(name, (name,), tuple(Option(f"{b:.1f}", {name: f"{b:.1f}"}, int(n * b / 8)) for b in BITS))
+        Unit(
+            name,
+            (name,),
+            tuple(Option(kind, {name: kind}, int(n * b / 8)) for kind, b in zip(TYPES, BITS, strict=True)),
+        )
         for name, n in ((f"unit.{index}", int(n)) for index, n in enumerate(weights))
     )
     space = SearchSpace(units, 4096)
