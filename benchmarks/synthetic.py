@@ -4,8 +4,8 @@ usage: python -m benchmarks.synthetic [--layers 64,128] [--trials 60] [--seeds 3
 
 Six groups a layer, six types. Damage is a lognormal sensitivity a unit (sigma 1) times a curve over the bits, with
 noise a cell, and interactions between neighbours below 4 bits. Probes are right within 30 %, or their units are
-shuffled. Printed is the best true damage after so many trials over that of the knapsack on the true additive part, geometric mean
-over seeds: below 1 where a sampler made use of interactions. Says nothing of a real model.
+shuffled. Printed is the best true damage after so many trials over that of the knapsack on the true additive part,
+geometric mean over seeds: below 1 where a sampler made use of interactions. Says nothing of a real model.
 """
 
 import argparse
