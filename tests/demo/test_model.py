@@ -6,12 +6,12 @@ import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import llama_cpp
 import pytest
 
 from demo.corpus import FOLDER
 
 MODEL = FOLDER / "model" / "demo-F16.gguf"
-llama_cpp = pytest.importorskip("llama_cpp")
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,11 @@ is out of bounds: minutes for a thousand units.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
+from cmaes import CMA
 
-from optimizer.errors import ConfigError
 from optimizer.search.decoding import decode
 from optimizer.search.problem import Observation, Proposal, SearchProblem
 from optimizer.search.rivals.adapters import GeneratorProposer, Search
@@ -27,7 +25,7 @@ def _start(problem: SearchProblem, baselines: Sequence[Observation]) -> Search:
     n_units = len(problem.space.units)
     table = bit_error(problem.space, problem.parameters)
     mean = np.zeros(max(2, n_units))  # the package wants two dimensions at least
-    optimizer = import_module("cmaes").CMA(mean=mean, sigma=LARGEST_OFFSET / 3, seed=problem.seed % 2**32)
+    optimizer = CMA(mean=mean, sigma=LARGEST_OFFSET / 3, seed=problem.seed % 2**32)
     generation: list[tuple[npt.NDArray[np.float64], float]] = []
     while True:
         offsets = optimizer.ask()
@@ -42,7 +40,4 @@ def _start(problem: SearchProblem, baselines: Sequence[Observation]) -> Search:
 
 
 def cmaes(problem: SearchProblem) -> GeneratorProposer:
-    """Raises ConfigError where the package is missing."""
-    if find_spec("cmaes") is None:
-        raise ConfigError("--sampler cmaes needs the package cmaes, which is not installed; pip install cmaes")
     return GeneratorProposer(_start, problem)
