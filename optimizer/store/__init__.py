@@ -3,6 +3,7 @@
 from optimizer.store.holder import Holder, StudyHeld
 from optimizer.store.lease_keeper import LeaseKeeper
 from optimizer.store.records import (
+    BehaviourRecord,
     EvaluationRecord,
     EventRecord,
     InterruptedTrial,
@@ -21,6 +22,7 @@ from optimizer.store.records import (
 from optimizer.store.store import Store
 
 __all__ = [
+    "BehaviourRecord",
     "EvaluationRecord",
     "EventRecord",
     "Holder",

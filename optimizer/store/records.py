@@ -10,6 +10,7 @@ from typing import Any, Literal
 StudyState = Literal["created", "running", "paused", "finished", "failed"]
 TrialState = Literal["running", "complete", "pruned", "failed"]
 EndState = Literal["complete", "pruned", "failed"]
+Half = Literal["whole", "search", "report"]
 
 TRIAL_STATES: tuple[TrialState, ...] = ("complete", "pruned", "failed", "running")
 COUNTED_STATES: tuple[TrialState, ...] = ("complete", "pruned")
@@ -78,6 +79,26 @@ class EvaluationRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chunks", tuple(self.chunks))  # JSON knows lists only
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourRecord:
+    """A subject's answers to a suite of prompts, whole."""
+
+    subject: str
+    """Fingerprint of a GGUF; of a recipe's candidate: the source's fingerprint, a colon, the recipe's key."""
+    suite_sha256: str
+    half: Half
+    settings_key: str
+    prompts: tuple[Mapping[str, Any], ...]
+    """Outcome and transcripts of every prompt, as `evaluators.behaviour.record` writes them."""
+    summary: Mapping[str, Any]
+    """The scores, for whoever reads the table."""
+    generation: Mapping[str, Any]
+    """How it was generated: seconds, tokens a second, batch shape."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", tuple(self.prompts))  # JSON knows lists only
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from optimizer.store.columns import CompressedJson, json_column
 
-SCHEMA_REVISIONS = ("0001",)
+SCHEMA_REVISIONS = ("0001", "0002")
 """Every revision this version knows, oldest first. A test holds it to the migrations' own order."""
 
 VERSION_TABLE = "layerquant_version"
@@ -85,6 +85,26 @@ class Evaluation(Table):
     chunks: Mapped[list[dict[str, Any]]] = mapped_column(CompressedJson())
     summary: Mapped[dict[str, Any]] = mapped_column(json_column())
     duration_seconds: Mapped[float]
+    created_at: Mapped[float]
+
+
+class Behaviour(Table):
+    """One model, or one recipe of a model, on a suite of prompts or one half of it, with every transcript."""
+
+    __tablename__ = "behaviours"
+    __table_args__ = (
+        UniqueConstraint("subject", "suite_sha256", "half", "settings_key"),
+        CheckConstraint("half IN ('whole', 'search', 'report')", name="half"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str]
+    suite_sha256: Mapped[str]
+    half: Mapped[str]
+    settings_key: Mapped[str] = mapped_column(ForeignKey("evaluation_settings.key"))
+    prompts: Mapped[list[dict[str, Any]]] = mapped_column(CompressedJson())
+    summary: Mapped[dict[str, Any]] = mapped_column(json_column())
+    generation: Mapped[dict[str, Any]] = mapped_column(json_column())
     created_at: Mapped[float]
 
 

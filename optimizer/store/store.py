@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from optimizer.store.behaviours import Behaviours
 from optimizer.store.database import database_url
 from optimizer.store.outbox import Outbox
 from optimizer.store.overview import Overview
@@ -10,7 +11,7 @@ from optimizer.store.studies import Studies
 from optimizer.store.trials import Trials
 
 
-class Store(Trials, Studies, Outbox, Overview):
+class Store(Trials, Studies, Outbox, Overview, Behaviours):
     """`Trials` brings the catalogue, `Studies` the leases. Safe to use from several threads and processes."""
 
     @classmethod
