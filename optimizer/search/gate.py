@@ -1,0 +1,48 @@
+"""The gate before the incumbent: what the best KLD so far must not do on the search half of a suite.
+
+It is asked only where a trial would become the incumbent, so most trials generate nothing. Who is kept out stays a
+complete trial with its KLD; the reason is among its metrics, and it neither leads a race nor wins the study.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evaluators.behaviour.gate import ask_gate
+from evaluators.behaviour.scores import score
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.study_behaviours import StudyBehaviours
+from optimizer.search.suites import Questions
+from optimizer.store import TrialRecord
+
+KEPT_OUT = "kept_out"
+"""The metric that says, in words, why the gate stayed shut."""
+
+
+def kept_out(trial: TrialRecord) -> str | None:
+    """Why the gate stayed shut for this trial; None where it opened, or was never asked."""
+    reason = (trial.metrics or {}).get(KEPT_OUT)
+    return None if reason is None else str(reason)
+
+
+class Gate:
+    """Asks about recipes of one study's model."""
+
+    def __init__(self, behaviours: StudyBehaviours, questions: Questions) -> None:
+        self._behaviours = behaviours
+        self._questions = questions
+
+    def ask(self, recipe: Recipe, incumbent: Recipe | None, label: str = "") -> Mapping[str, Any]:
+        """The trial's metrics: figures on the prompts, and `kept_out` where it may not lead. Raises EvaluationError."""
+        of = self._behaviours.of
+        candidate = of(recipe, self._questions, label)
+        rival = of(incumbent, self._questions, "incumbent").prompts if incumbent is not None else None
+        verdict = ask_gate(candidate.prompts, rival, self._behaviours.source(self._questions).prompts)
+        scores = score(candidate.prompts)
+        metrics: dict[str, Any] = {
+            "prompts_solved": scores.count.solved,
+            "prompts_total": scores.count.total,
+            "prompts_unavailable": scores.count.unavailable,
+            "prompts_loops": scores.loops,
+            "prompts_out_of_tokens": scores.out_of_tokens,
+        }
+        return metrics if verdict.passed else {**metrics, KEPT_OUT: "; ".join(verdict.reasons)}

@@ -1,0 +1,75 @@
+"""The prompt suite of a search: one half of it to choose by, the other to report on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluators.prompts.suite import Suite, load_suite
+from optimizer.config import SearchConfig, find_file, find_suite
+from optimizer.errors import ConfigError
+from optimizer.store.records import Half
+
+if TYPE_CHECKING:
+    from evaluators.generation.settings import GenerationSettings
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A suite, or one half of it."""
+
+    suite: Suite
+    half: Half = "whole"
+
+
+@dataclass(frozen=True)
+class SuiteChoice:
+    """Both halves, and how their answers are generated."""
+
+    name: str
+    search: Questions
+    report: Questions
+    settings: GenerationSettings
+
+    @property
+    def contents(self) -> list[str]:
+        """Digests of what the suite and the chat template hold: a study keeps to them."""
+        digests = [f"prompts:{self.search.suite.sha256}"]
+        if self.settings.chat_template is not None:
+            digests.append(f"chat template:{hashlib.sha256(self.settings.chat_template.encode()).hexdigest()}")
+        return digests
+
+
+def choose_suite(config: SearchConfig, *, beside: Path | None = None) -> SuiteChoice | None:
+    """None where the settings name no suite. Raises ConfigError or SuiteError where it cannot be used."""
+    if config.prompts is None:
+        return None
+    from evaluators.generation.settings import GenerationSettings
+
+    suite = load_suite(find_suite(config.prompts, beside=beside))
+    search, report = search_and_report_half(suite)
+    values = config.generation.model_dump(exclude_none=True)
+    if config.generation.chat_template is not None:
+        values["chat_template"] = read_template(find_file(config.generation.chat_template, beside=beside))
+    return SuiteChoice(suite.name, search, report, GenerationSettings(**values))
+
+
+def search_and_report_half(suite: Suite) -> tuple[Questions, Questions]:
+    """Raises ConfigError where one of them would be empty."""
+    search, report = suite.halves()
+    if not search.prompts or not report.prompts:
+        raise ConfigError(
+            f"suite {suite.name} has too few prompts to be cut in two: a search chooses on one half and reports on the "
+            "other; give a suite of two prompts or more"
+        )
+    return Questions(search, "search"), Questions(report, "report")
+
+
+def read_template(path: Path) -> str:
+    """A chat template's Jinja source. Raises ConfigError where the file cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"chat template {path} cannot be read ({error}); give a Jinja file") from None
