@@ -2,7 +2,7 @@
 
 Usage: python -m demo.prompts
 
-writes ``prompts/demo.yaml``. All prompts belong to the split ``problems``, which no text and no training document shares.
+writes ``prompts/demo.yaml``. All prompts belong to the split ``problems``, apart from all texts and training documents.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ KEPT = {"list": 12, "counting": 4, "diary": 5, "story": 5}
 PROBLEM_TOKENS = 320
 LONG_TOKENS = 470
 HEADER = """\
-# The demo model's suite: word problems of 3-9 events, chains of 10-14, lists, counting, diaries and stories, none of which
-# a text or a training document of the model holds. Made by `python -m demo.prompts`.
+# The demo model's suite: word problems of 3-9 events, chains of 10-14, lists, counting, diaries and stories, none of
+# which a text or a training document of the model holds. Made by `python -m demo.prompts`.
 """
 
 Checks = list[dict[str, Any]]
