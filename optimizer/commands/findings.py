@@ -9,9 +9,11 @@ def honesty_line(honesty: Mapping[str, Any]) -> str:
     if honesty["spread"] is None:
         return f"forecasts: {honesty['pairs']} of the search's own trials are complete, too few to judge them"
     order = "" if honesty["spearman"] is None else f"rank correlation {honesty['spearman']:.2f}, "
+    covered = honesty.get("covered")
+    held = "" if covered is None else f", {100 * covered:.0f} % within two standard deviations"
     return (
         f"forecasts: {order}measured / predicted {honesty['median_ratio']:.2f} (median), spread "
-        f"{100 * honesty['spread']:.1f} %, over {honesty['pairs']} trials"
+        f"{100 * honesty['spread']:.1f} %{held}, over {honesty['pairs']} trials"
     )
 
 

@@ -167,6 +167,8 @@ class TrialRecord:
     chunks_scored: int
     tokens_spent: int
     predicted_kld: float | None
+    predicted_kld_standard_error: float | None
+    """Standard deviation of the forecast of a measurement."""
     params: Mapping[str, str]
     """Unit -> option."""
     layer_types: str | None

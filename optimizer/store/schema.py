@@ -178,6 +178,7 @@ class Trial(Table):
     chunks_scored: Mapped[int] = mapped_column(default=0)
     tokens_spent: Mapped[int] = mapped_column(BigInteger, default=0)
     predicted_kld: Mapped[float | None]
+    predicted_kld_standard_error: Mapped[float | None]
     params: Mapped[dict[str, str]] = mapped_column(json_column())
     layer_types: Mapped[str | None]
     metrics: Mapped[dict[str, Any] | None] = mapped_column(json_column())

@@ -38,6 +38,7 @@ class Trials(Catalogue):
         name: str | None = None,
         layer_types: str | None = None,
         predicted_kld: float | None = None,
+        predicted_kld_standard_error: float | None = None,
     ) -> TrialRecord:
         """A `running` trial under the study's next number. Raises StudyError when the lease was lost."""
         with self.writing() as session:
@@ -53,6 +54,7 @@ class Trials(Catalogue):
                 recipe_id=recipe_id,
                 size_bytes=size_bytes,
                 predicted_kld=predicted_kld,
+                predicted_kld_standard_error=predicted_kld_standard_error,
                 params=dict(params),
                 layer_types=layer_types,
                 lease_token=lease.token,

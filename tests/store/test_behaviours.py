@@ -86,6 +86,7 @@ def test_a_database_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE behaviours"))
+        connection.execute(text("ALTER TABLE trials DROP COLUMN predicted_kld_standard_error"))
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))
     engine.dispose()
     with Store.open(path) as opened:

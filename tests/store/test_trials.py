@@ -12,7 +12,12 @@ from tests.store.studies import Fixture, new_study
 
 def test_a_trial_from_start_to_end(store: Store, study: Fixture) -> None:
     started = study.start(
-        origin="baseline:IQ4_XS", name="IQ4_XS", budget_bytes=120, layer_types='[[0,"IQ4_XS"]]', predicted_kld=0.4
+        origin="baseline:IQ4_XS",
+        name="IQ4_XS",
+        budget_bytes=120,
+        layer_types='[[0,"IQ4_XS"]]',
+        predicted_kld=0.4,
+        predicted_kld_standard_error=0.1,
     )
     assert (started.number, started.state, started.attempts) == (0, "running", 1)
     outcome = TrialOutcome(
