@@ -7,7 +7,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from optimizer.store.columns import CompressedJson, json_column
 
-SCHEMA_REVISIONS = ("0001", "0002")
+SCHEMA_REVISIONS = ("0001", "0002", "0003")
 """Every revision this version knows, oldest first. A test holds it to the migrations' own order."""
 
 VERSION_TABLE = "layerquant_version"
