@@ -1,8 +1,8 @@
 """The evaluator's child process: `python -m evaluators.child CONNECTION LOG PARENT IDLE`, see evaluators.process.
 
 Reads (method, arguments, wants progress) from the connection and answers ("begun", None), then ("progress",
-(done, total)) for each chunk, and at the end ("result", value), ("error", EvaluationError) or ("failure", traceback).
-The first message is the settings.
+(done, total)) for each chunk (of answers: every few steps), and at the end ("result", value), ("error",
+EvaluationError) or ("failure", traceback). The first message is the settings.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.divergence import Score
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import AnyQuestion, Generation
 from evaluators.settings import RuntimeSettings
 
 if TYPE_CHECKING:
@@ -96,6 +98,20 @@ class Evaluator(Protocol):
 
         Other `settings` than the reference's are allowed only when given here, and only at the same chunk length:
         that is how the noise of batch shapes and thread counts is measured.
+        """
+        ...
+
+    def generate(
+        self,
+        model_paths: Sequence[Path],
+        questions: Sequence[AnyQuestion],
+        settings: GenerationSettings,
+        drafts: Mapping[str, Sequence[int]] | None = None,
+        progress: Progress | None = None,
+    ) -> Generation:
+        """Greedy answers. `drafts`: question id -> tokens of another model's answer to it, which make it faster.
+
+        `progress` is told how many questions are answered, also between two answers: the same figures may come again.
         """
         ...
 

@@ -19,7 +19,10 @@ import numpy as np
 from evaluators.divergence import ChunkScore, Score
 from evaluators.errors import ModelLoadError, TextError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import AnyQuestion, Asked, Generation, Transcript
 from evaluators.reference import Reference
+from evaluators.repetition import judge_ending
 from evaluators.settings import RuntimeSettings
 
 # Damage of one shard file, in nats.
@@ -58,8 +61,21 @@ def damage_of_sizes(weight: float = 1.0, scale: float = 65536.0) -> Damage:
     return lambda path: weight * exp(-path.stat().st_size / scale)
 
 
+# The text with which a model of that damage answers a question.
+Answer = Callable[[Asked, float], str]
+
+
+def plain_answer(question: Asked, damage: float) -> str:
+    """An answer named after the question, with a flaw where the damage is more than the question's own threshold."""
+    flawed = damage > 0.05 + 0.5 * _uniform("question", question.id)
+    return f"The {'wrong ' if flawed else ''}answer to {question.id}."
+
+
 class FakeEvaluator:
-    """Deterministic. `scored` lists every score() call; `failures` maps a shard's file name to an error to raise."""
+    """Deterministic. `scored` and `generated` list the calls; `failures` maps a shard's file name to an error to raise.
+
+    `answer` gives the text that a model of this damage answers a question with.
+    """
 
     def __init__(
         self,
@@ -70,6 +86,7 @@ class FakeEvaluator:
         text_tokens: int | None = None,
         n_vocab: int = 512,
         failures: Mapping[str, Exception] | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self._settings = settings or RuntimeSettings()
         self._damage = damage or damage_of_tensors()
@@ -77,6 +94,8 @@ class FakeEvaluator:
         self._text_tokens = text_tokens
         self._n_vocab = n_vocab
         self._failures = failures or {}
+        self._answer = answer or plain_answer
+        self.generated: list[tuple[tuple[Path, ...], tuple[str, ...]]] = []
         self.scored: list[tuple[tuple[Path, ...], tuple[int, ...]]] = []
 
     @property
@@ -131,9 +150,7 @@ class FakeEvaluator:
         *,
         settings: RuntimeSettings | None = None,
     ) -> Score:
-        for path in candidate_paths:
-            if path.name in self._failures:
-                raise self._failures[path.name]
+        self._fail_where_asked(candidate_paths)
         kept = Reference.open(reference)
         if any(not 0 <= chunk < kept.n_chunks for chunk in chunks):
             raise TextError(f"the reference has {kept.n_chunks} chunks; {list(chunks)} were asked for")
@@ -151,6 +168,34 @@ class FakeEvaluator:
             if progress is not None:
                 progress(done, len(chunks))
         return Score(tuple(rows), np.concatenate(values), None)
+
+    def generate(
+        self,
+        model_paths: Sequence[Path],
+        questions: Sequence[AnyQuestion],
+        settings: GenerationSettings,
+        drafts: Mapping[str, Sequence[int]] | None = None,
+        progress: Progress | None = None,
+    ) -> Generation:
+        """What `answer` says, one token a character; stopped where that is shorter than the question allows."""
+        self._fail_where_asked(model_paths)
+        self.generated.append((tuple(model_paths), tuple(question.id for question in questions)))
+        damage = sum(self._damage(path) for path in model_paths)
+        transcripts = []
+        for done, question in enumerate(map(Asked.of, questions), start=1):
+            whole = self._answer(question, damage)
+            text = whole[: question.max_tokens]
+            tokens = tuple(map(ord, text))
+            ending = judge_ending(tokens, text, stopped=len(whole) < question.max_tokens)
+            transcripts.append(Transcript(question.id, 1, tokens, text, ending, 0, 0.0))
+            if progress is not None:
+                progress(done, len(questions))
+        return Generation(tuple(transcripts), 0.0, 0.0, 0, "fake")
+
+    def _fail_where_asked(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            if path.name in self._failures:
+                raise self._failures[path.name]
 
     def release(self) -> None:
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from evaluators.comparison import TokenValues, chunk_score, compare, encode
 from evaluators.divergence import ChunkScore, Score
 from evaluators.errors import EvaluationInputError, ReferenceMismatch
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
+from evaluators.generation.engine import GreedyEngine
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import AnyQuestion, Generation
 from evaluators.reference import Reference, ReferenceChunk, chunk_bytes, protocol_differences, require_disk_space
 from evaluators.runtime import Runtime, ScoredLogits, engine_info, tokenize
 from evaluators.settings import RuntimeSettings
@@ -174,6 +177,18 @@ class InProcessEvaluator:
                         progress(done, wanted)
 
         write_base_file(path, tokens, self._settings.ctx_size, tokenized.n_vocab, rows())
+
+    def generate(
+        self,
+        model_paths: Sequence[Path],
+        questions: Sequence[AnyQuestion],
+        settings: GenerationSettings,
+        drafts: Mapping[str, Sequence[int]] | None = None,
+        progress: Progress | None = None,
+    ) -> Generation:
+        self._drop_runtime()  # two contexts may not fit
+        with GreedyEngine(model_paths, self._settings, settings) as engine:
+            return engine.generate(questions, drafts, progress)
 
     def _load(self, paths: Sequence[Path], settings: RuntimeSettings) -> Runtime:
         wanted = (_stamp(paths), settings)

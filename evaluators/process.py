@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -28,6 +28,8 @@ from evaluators.divergence import Score
 from evaluators.engine_log import last_lines
 from evaluators.errors import EngineCrash, EngineTimeout, EvaluationError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import AnyQuestion, Asked, Generation
 from evaluators.reference import Reference
 from evaluators.settings import RuntimeSettings
 
@@ -66,7 +68,7 @@ class _Child:
 class EvaluatorProcess:
     """Evaluator whose work happens in a child process; safe to call from several threads, one call at a time.
 
-    `timeout` is the seconds a call may go without finishing, loading included, or reporting another chunk; None waits
+    `timeout` is the seconds a call may go without finishing, loading included, or reporting progress; None waits
     for ever. `idle_release` is the seconds after which the child lets go of a model nobody asks about.
     """
 
@@ -134,6 +136,18 @@ class EvaluatorProcess:
         progress: Progress | None = None,
     ) -> None:
         self._call("write_base_file", progress, model_paths=list(model_paths), text=text, path=path, chunks=chunks)
+
+    def generate(
+        self,
+        model_paths: Sequence[Path],
+        questions: Sequence[AnyQuestion],
+        settings: GenerationSettings,
+        drafts: Mapping[str, Sequence[int]] | None = None,
+        progress: Progress | None = None,
+    ) -> Generation:
+        foretold = None if drafts is None else {name: [int(token) for token in drafts[name]] for name in drafts}
+        arguments = {"questions": [Asked.of(each) for each in questions], "settings": settings, "drafts": foretold}
+        return cast(Generation, self._call("generate", progress, model_paths=list(model_paths), **arguments))
 
     def release(self) -> None:
         if self.process_id is not None:

@@ -1,0 +1,85 @@
+"""The shape in which questions are decoded together: decided before the first token, from settings and prompts only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluators.errors import EvaluationInputError
+from evaluators.generation.settings import GenerationSettings
+from evaluators.settings import RuntimeSettings
+
+_ROPE = ("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question's prompt text and tokens, and how many tokens its answer may have."""
+
+    question_id: str
+    prompt: str
+    tokens: tuple[int, ...]
+    allowed: int
+
+    @property
+    def cells(self) -> int:
+        """Of the KV cache that prompt and answer can take."""
+        return len(self.tokens) + self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """What llama.cpp is given; a choice between nearly tied tokens may depend on any of it.
+
+    draft_tokens: 0 without speculation.
+    """
+
+    ctx_size: int
+    n_batch: int
+    n_ubatch: int
+    n_sequences: int
+    draft_tokens: int
+
+    def identity(self, settings: RuntimeSettings) -> str:
+        """All of it as one line that belongs to the result."""
+        speculative = f"yes draft_tokens={self.draft_tokens}" if self.draft_tokens else "no"
+        return (
+            f"n_ctx={self.ctx_size} n_batch={self.n_batch} n_ubatch={self.n_ubatch} n_seq_max={self.n_sequences} "
+            f"kv_unified=yes threads={settings.resolved_threads()} speculative={speculative} "
+            f"cache_type_k={settings.cache_type_k} cache_type_v={settings.cache_type_v} "
+            f"flash_attn={settings.flash_attn} n_gpu_layers={settings.n_gpu_layers} "
+            f"extra_bufts={'yes' if settings.use_extra_bufts else 'no'}"
+        )
+
+
+def longest_sequence(generation: GenerationSettings, runtime: RuntimeSettings, trained: int) -> int:
+    """Tokens that one prompt and its answer may have together. trained: the model's training context."""
+    if generation.ctx_size is not None:
+        return generation.ctx_size
+    return sys.maxsize if any(getattr(runtime, name) is not None for name in _ROPE) else trained
+
+
+def fit_request(question_id: str, prompt: str, tokens: Sequence[int], max_tokens: int, longest: int) -> Request:
+    """Raises EvaluationInputError when the prompt leaves no room for an answer."""
+    if len(tokens) >= longest:
+        raise EvaluationInputError(
+            f"prompt {question_id} has {len(tokens)} tokens, which leaves no room for an answer in a context of "
+            f"{longest}; use a larger -c (beyond the model's training context with RoPE settings), or a shorter prompt"
+        )
+    return Request(question_id, prompt, tuple(tokens), min(max_tokens, longest - len(tokens)))
+
+
+def fit_shape(
+    requests: Sequence[Request], generation: GenerationSettings, runtime: RuntimeSettings, *, speculative: bool
+) -> BatchShape:
+    """speculative: whether drafts are given and the model's memory can take tokens back."""
+    sequences = min(generation.max_parallel, len(requests), runtime.batch_size)
+    largest = sorted((request.cells for request in requests), reverse=True)[:sequences]
+    return BatchShape(
+        ctx_size=generation.ctx_size or sum(largest),
+        n_batch=runtime.batch_size,
+        n_ubatch=min(runtime.ubatch_size, runtime.batch_size),
+        n_sequences=sequences,
+        draft_tokens=min(generation.draft_tokens, runtime.batch_size // sequences - 1) if speculative else 0,
+    )
