@@ -71,12 +71,24 @@ Store.open(sys.argv[1])
 
 
 def _statements(path: Path) -> dict[str, tuple[str, list[str]]]:
-    """Of each table and index: its columns in order, and its constraints, whose order means nothing."""
+    """Of each table and index: its columns and constraints, whose order means nothing to the code."""
     connection = sqlite3.connect(path)
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     connection.close()
     statements = {}
     for name, sql in found:
-        columns, *constraints = re.sub(r"\s+", " ", sql).replace('"', "").removesuffix(" )").split(", CONSTRAINT ")
-        statements[name] = (columns, sorted(constraints))
+        head, body = re.sub(r"\s+", " ", sql).replace('"', "").split("(", 1)
+        statements[name] = (head.strip(), sorted(_parts(body.rsplit(")", 1)[0])))
     return statements
+
+
+def _parts(body: str) -> list[str]:
+    """Split at the commas that stand in no brackets."""
+    parts, depth = [""], 0
+    for character in body:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
