@@ -53,6 +53,17 @@ class EvaluationSettings(Settings):
     yarn_beta_slow: float | None = None
 
 
+class GenerationSettings(Settings):
+    """How prompts are answered; greedily, always. What is None is the engine's own choice."""
+
+    ctx_size: int | None = Field(default=None, ge=8, description="tokens of the KV cache, of all answers together")
+    max_parallel: int | None = Field(default=None, ge=1, description="prompts answered together, at most (-np)")
+    draft_tokens: int | None = Field(default=None, ge=1, description="tokens of the source's answer tried at once")
+    speculative: bool = Field(default=True, description="try the source's answer as a draft; changes the speed alone")
+    stop_loops: bool = Field(default=True, description="end an answer at a proven loop")
+    chat_template: str | None = Field(default=None, description="Jinja file in place of the model's own")
+
+
 class QuantizationSettings(Settings):
     threads: int | None = Field(default=None, ge=1, description="threads that quantize; by default one a core")
     bank_gib: float | None = Field(
@@ -102,7 +113,10 @@ class SearchConfig(Settings):
     )
     search_text: str | None = None
     report_text: str | None = None
-    prompts: str | None = None
+    prompts: str | None = Field(default=None, description="prompt suite: a file, or a shipped one by name; none: off")
+    gate: bool = Field(
+        default=True, description="with prompts: who solves fewer than the incumbent, or loops, does not win"
+    )
     imatrix: str | None = None
     sampler: Sampler = "layerquant"
     trials: int = Field(
@@ -114,6 +128,7 @@ class SearchConfig(Settings):
     )
     seed: int = 0
     evaluation: EvaluationSettings = EvaluationSettings()
+    generation: GenerationSettings = GenerationSettings()
     quantization: QuantizationSettings = QuantizationSettings()
     baselines: BaselineSettings = BaselineSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -127,6 +142,11 @@ class SearchConfig(Settings):
     @classmethod
     def _budget_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int | float) else value
+
+    @field_validator("prompts")
+    @classmethod
+    def _no_prompts(cls, value: str | None) -> str | None:
+        return None if value == "none" else value
 
     @classmethod
     def load(cls, path: Path | None, changes: dict[str, Any]) -> Self:
@@ -194,6 +214,18 @@ def find_file(name: str, *, beside: Path | None = None) -> Path:
         if (folder / wanted).exists():
             return folder / wanted
     raise ConfigError(f"{name}: no such file; give a path from this folder ({Path.cwd()}) or an absolute one")
+
+
+def find_suite(name: str, *, beside: Path | None = None) -> Path:
+    """A prompt suite: a file of the user's, or a shipped one by its name (`core` is `prompts/core.yaml`)."""
+    shipped = {path.stem: path for path in sorted((BUNDLED / "prompts").glob("*.yaml"))}
+    if name in shipped:
+        return shipped[name]
+    if "/" not in name and not name.lower().endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"there is no prompt suite {name!r}; shipped are {', '.join(shipped)}; or give the path of a YAML file"
+        )
+    return find_file(name, beside=beside)
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -25,6 +25,7 @@ from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.claiming import kept_config
+from optimizer.search.gate import kept_out
 from optimizer.search.planning import Plan, make_plan
 from optimizer.store import Store, StudyRecord, TrialRecord
 from optimizer.text_files import make_folder, write_text
@@ -88,9 +89,11 @@ def _trial_object(trial: TrialRecord) -> dict[str, Any]:
         "mean_kld_standard_error": trial.mean_kld_standard_error,
         "perplexity": trial.perplexity,
         "predicted_kld": trial.predicted_kld,
+        "predicted_kld_standard_error": trial.predicted_kld_standard_error,
         "chunks_scored": trial.chunks_scored,
         "tokens_spent": trial.tokens_spent,
         "layer_types": trial.layer_types,
+        "kept_out": kept_out(trial),
         "error": trial.error,
     }
 

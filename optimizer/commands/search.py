@@ -29,7 +29,6 @@ from optimizer.commands.options import (
 from optimizer.commands.shown import err, out, print_json, show_report
 from optimizer.commands.studies import chosen_study, existing_store, status_object
 from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
-from optimizer.errors import ConfigError
 from optimizer.progress import TerminalReporter
 from optimizer.search.budget import show_bytes
 from optimizer.search.claiming import CONTENTS
@@ -89,7 +88,6 @@ def search(
     if path is None:
         changes["model"] = model_or_config
     config = SearchConfig.load(path, changes)
-    _refuse_what_is_missing(config)
     workplace = Workplace(studies, database, bank)
     if detach:
         plan = make_plan(config, beside=path)
@@ -101,11 +99,6 @@ def search(
 
 def _config_path(name: str) -> Path | None:
     return find_file(name) if name.lower().endswith((".yaml", ".yml")) else None
-
-
-def _refuse_what_is_missing(config: SearchConfig) -> None:
-    if config.prompts not in (None, "none"):
-        raise ConfigError("--prompts: prompt suites cannot be run yet; leave it out, or write --prompts none")
 
 
 def study_name(plan: Plan) -> str:

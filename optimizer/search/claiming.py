@@ -15,7 +15,7 @@ from optimizer.store.holder import current_holder
 
 WAIT_SECONDS = 5.0
 CONTENTS = "contents"
-BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix", "sensitivities")
+BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix", "sensitivities", "prompts")
 """Settings that may be written otherwise, as long as the files hold the same."""
 
 
@@ -31,6 +31,7 @@ def kept_settings(plan: Plan, texts: tuple[TextChoice, TextChoice]) -> dict[str,
             *(choice.sha256 for choice in texts),
             plan.imatrix.sha256 if plan.imatrix else None,
             *_given_sensitivities(plan),
+            *(plan.prompts.contents if plan.prompts else []),
         ],
     }
 
@@ -58,7 +59,7 @@ def open_study(store: Store, plan: Plan, name: str, texts: tuple[TextChoice, Tex
         if not difference.startswith(tuple(f"{key}:" for key in BY_CONTENT))
     ]
     if study.config.get(CONTENTS) != kept[CONTENTS]:
-        changed.append("texts, imatrix or sensitivities: their contents are not those the study was started with")
+        changed.append("texts, imatrix, sensitivities, prompts: their contents are not those that the study began with")
     if study.model_id != record.id:
         changed.append(f"model: the study searches {store.model(study.model_id).path}, not {plan.model.paths[0]}")
     elif not store.trials(study.id):

@@ -7,6 +7,7 @@ seed, the trial's number and the trials before it alone.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import optuna
 from optuna.trial import TrialState
@@ -17,10 +18,11 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET, Baseline
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
+from optimizer.search.gate import Gate, kept_out
 from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.optuna_view import as_optuna, optuna_view
 from optimizer.search.prior import Prior
-from optimizer.search.problem import SearchProblem
+from optimizer.search.problem import Proposal, SearchProblem
 from optimizer.search.race import race
 from optimizer.search.sampler import BASELINE_ATTRIBUTE, SearchSampler, distributions
 from optimizer.search.samplers import MAKERS, ONE_SHOT
@@ -46,11 +48,13 @@ class TrialLoop:
         notify: Callable[[], None],
         limits: Limits,
         errors: Mapping[tuple[str, str], float] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new.
 
         `errors`: see SearchProblem.
         """
+        self._gate = gate
         self._limits = limits
         self._counted = 0
         self._proposed = 0
@@ -145,7 +149,7 @@ class TrialLoop:
             asked.params,
             proposal.origin,
             self._space.file_bytes(choice),
-            predicted=proposal.predicted_damage,
+            proposal=proposal,
         )
         self._tell(asked, self._run_trial(trial, recipe, proposal.share))
 
@@ -157,7 +161,7 @@ class TrialLoop:
         n_bytes: int,
         *,
         name: str | None = None,
-        predicted: float | None = None,
+        proposal: Proposal | None = None,
     ) -> TrialRecord:
         if n_bytes > self._budget.n_bytes:
             raise StudyError(
@@ -172,7 +176,8 @@ class TrialLoop:
             budget_bytes=self._budget.n_bytes,
             name=name,
             layer_types=self._context.plan.layer_types_line(recipe),
-            predicted_kld=predicted,
+            predicted_kld=proposal.predicted_damage if proposal else None,
+            predicted_kld_standard_error=proposal.predicted_standard_error if proposal else None,
         )
 
     def _run_trial(self, trial: TrialRecord, recipe: Recipe, share: float = 1.0) -> TrialRecord:
@@ -185,6 +190,7 @@ class TrialLoop:
                 self._context.plan.config.evaluation.first_rung,
                 share,
             )
+            outcome = self._asked(trial, recipe, outcome, measurement)
         except EvaluationError as error:
             outcome, measurement = TrialOutcome("failed", error=str(error)), None
         events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
@@ -216,16 +222,29 @@ class TrialLoop:
             self._best_preset, self._best_preset_name = kld, trial.name
 
     def _crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
-        """Make a complete trial the incumbent when its full-text KLD is the lowest so far.
+        """Make a complete trial the incumbent when its full-text KLD is the lowest so far and the gate is open to it.
 
         A baseline of types that the search may not use is a rival, never the incumbent.
         """
-        if trial.name in self._context.plan.rivals_only:
-            return False
-        if self._incumbent is not None and measurement.score.mean_kld >= self._incumbent.score.mean_kld:
+        if kept_out(trial) is not None or not self._leads(trial, measurement):
             return False
         self._incumbent = measurement
         return True
+
+    def _leads(self, trial: TrialRecord, measurement: Measurement) -> bool:
+        if trial.name in self._context.plan.rivals_only:
+            return False
+        return self._incumbent is None or measurement.score.mean_kld < self._incumbent.score.mean_kld
+
+    def _asked(
+        self, trial: TrialRecord, recipe: Recipe, outcome: TrialOutcome, measurement: Measurement
+    ) -> TrialOutcome:
+        """What the gate says of a trial that would be the next incumbent, among its metrics."""
+        if self._gate is None or outcome.state != "complete" or not self._leads(trial, measurement):
+            return outcome
+        incumbent = Recipe(self._incumbent.recipe.tensor_types) if self._incumbent is not None else None
+        said = self._gate.ask(recipe, incumbent, trial.name or trial.origin)
+        return replace(outcome, metrics={**(outcome.metrics or {}), **said})
 
     def _tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:
         """Give Optuna the trial's end, as it would be replayed from the store."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optimizer.config import SearchConfig, find_file
+from optimizer.config import SearchConfig, find_file, find_suite
 from optimizer.errors import GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.tensor_types import tensor_type as type_of
@@ -35,6 +35,7 @@ from optimizer.search.sensitivity_shares import GivenShares, shares_of
 from optimizer.search.sensitivity_table import SensitivityTable
 from optimizer.search.space import SearchSpace, with_baselines
 from optimizer.search.space_building import K_LAYER_TYPES, build_space, check_budgets
+from optimizer.search.suites import SuiteChoice, choose_suite
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Plan:
     baselines: Mapping[Budget, tuple[Baseline, ...]]
     given: GivenShares | None = None
     """Sensitivities taken from a file in place of probes."""
+    prompts: SuiteChoice | None = None
 
     @cached_property
     def parameters(self) -> dict[str, int]:
@@ -119,6 +121,8 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     space = build_space(config, model, presets, sizes, imatrix)
     budgets = parse_budgets(config.budget, sized_presets(presets, sizes), model.n_elements)
     check_budgets(budgets, space, config.pins)
+    prompts = choose_suite(config, beside=beside)
+    config = config.model_copy(update=_absolute(config, beside))
     given = None
     if config.sensitivities is not None:
         path = find_file(config.sensitivities, beside=beside).resolve()
@@ -127,7 +131,19 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     baselines = {budget: _baselines(config, model, presets, sizes, space, budget) for budget in budgets}
     recipes = [(baseline.name, baseline.recipe) for group in baselines.values() for baseline in group]
     whole = with_baselines(space, recipes, sizes)
-    return Plan(config, model, imatrix, presets, sizes, whole, budgets, baselines, given)
+    return Plan(config, model, imatrix, presets, sizes, whole, budgets, baselines, given, prompts)
+
+
+def _absolute(config: SearchConfig, beside: Path | None) -> dict[str, object]:
+    """Files of prompts by their whole path: a resumed study may start in another folder."""
+    changes: dict[str, object] = {}
+    if config.prompts is not None and config.prompts != find_suite(config.prompts, beside=beside).stem:
+        changes["prompts"] = str(find_suite(config.prompts, beside=beside).resolve())
+    template = config.generation.chat_template
+    if template is not None:
+        path = str(find_file(template, beside=beside).resolve())
+        changes["generation"] = config.generation.model_copy(update={"chat_template": path})
+    return changes
 
 
 def open_imatrix(name: str | None, model: ModelFile, *, beside: Path | None = None) -> Imatrix | None:

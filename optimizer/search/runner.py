@@ -20,6 +20,7 @@ from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_ch
 from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
+from optimizer.search.gate import Gate
 from optimizer.search.measuring import MeasuredText, Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
@@ -29,6 +30,7 @@ from optimizer.search.report import measurements_needed
 from optimizer.search.rivals.weight_error import needed_errors
 from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
 from optimizer.search.stored_progress import StoredProgress
+from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, study_report
 from optimizer.search.texts import TextChoice, choose_texts, prepare_text
 from optimizer.search.trial_lines import HEADER
@@ -141,14 +143,15 @@ def _run_phases(
         reporter.keep(WIDER, keep_form(find_hints(plan, sensitivities)))
     if not store.count_trials(context.study.id, TRIAL_STATES):
         reporter.keep(TOKENS_BEFORE_TRIALS, store.study(context.study.id).tokens_evaluated)
+    behaviours, gate = _behaviours(context, bench)
     reporter.line(f"[bold]{HEADER}[/bold]")
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
         limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
-        loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors)
+        loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors, gate)
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
-    _report(context, bench, workplace, texts[1], noise)
+    _report(context, bench, workplace, texts[1], noise, behaviours)
 
 
 def _deadline(plan: Plan, started: float, index: int) -> float | None:
@@ -215,13 +218,34 @@ def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitiv
     )  # fmt: skip
 
 
-def _report(context: SearchContext, bench: Bench, workplace: Workplace, choice: TextChoice, noise: float) -> None:
+def _behaviours(context: SearchContext, bench: Bench) -> tuple[StudyBehaviours | None, Gate | None]:
+    """With prompts: the source's answers to the search half are there, the drafts of all others."""
+    choice = context.plan.prompts
+    if choice is None:
+        return None, None
+    behaviours = StudyBehaviours(context, bench, choice)
+    if not context.plan.config.gate:
+        return behaviours, None
+    context.check_stop()
+    context.reporter.phase(f"the source's answers to {choice.search.suite.name}", 1)
+    behaviours.source(choice.search)
+    return behaviours, Gate(behaviours, choice.search)
+
+
+def _report(
+    context: SearchContext,
+    bench: Bench,
+    workplace: Workplace,
+    choice: TextChoice,
+    noise: float,
+    behaviours: StudyBehaviours | None,
+) -> None:
     plan, store, reporter = context.plan, context.store, context.reporter
     settings = plan.config.evaluation
     store.update_study(context.lease, phase="report")
     text = _prepare(context, bench, workplace, choice, settings.report_chunks or settings.chunks, "report text")
     measurer = bench.measurer(context.lease, text, reporter)
-    reporter.phase("report", measurements_needed(plan))
+    reporter.phase("report", measurements_needed(plan) + len(plan.budgets) * (behaviours is not None))
     done = 0
 
     def step(label: str) -> None:
@@ -231,7 +255,7 @@ def _report(context: SearchContext, bench: Bench, workplace: Workplace, choice: 
         done += 1
 
     progress = {name: reporter.kept(name) for name in (WIDER, TOKENS_BEFORE_TRIALS)}
-    found = study_report(plan, store, context.study, measurer, progress, step)
+    found = study_report(plan, store, context.study, measurer, progress, step, behaviours)
     report: dict[str, Any] = {
         "study": context.study.name,
         "model": {

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.behaviour_report import behaviour_report
 from optimizer.search.budget import Budget
 from optimizer.search.front import (
     Verified,
@@ -17,6 +18,7 @@ from optimizer.search.honesty import Honesty, assess
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.report import budget_report, winner
+from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.wider import kept_hints
 from optimizer.store import Store, StudyRecord, TrialRecord
 
@@ -32,13 +34,22 @@ def study_report(
     measurer: Measurer,
     progress: Mapping[str, Any],
     step: Callable[[str], None],
+    behaviours: StudyBehaviours | None = None,
 ) -> dict[str, Any]:
     """Everything that is measured on report text, and what the trials tell.
 
-    progress: what the study has kept. step: called with a label before each measurement.
+    progress: what the study has kept. step: called with a label before each measurement. behaviours: where the study
+    has prompts.
     """
     best = {budget: winner(store, study, budget, plan.rivals_only) for budget in plan.budgets}
     objects = [budget_report(plan, budget, best[budget], store, measurer, step) for budget in plan.budgets]
+    if behaviours is not None and plan.prompts is not None:
+        for budget, each in zip(plan.budgets, objects, strict=True):
+            step("prompts")
+            recipe = Recipe(store.recipe(best[budget].recipe_id).tensor_types)
+            each["prompts"] = behaviour_report(
+                plan, budget, best[budget], recipe, each["baselines"], behaviours, plan.prompts.report
+            )
     trials = store.trials(study.id)
     honesty = honesty_of(trials)
     wider = wider_object(progress, honesty)
@@ -59,7 +70,9 @@ def study_report(
 
 def honesty_of(trials: Sequence[TrialRecord]) -> Honesty:
     """Of the search's own complete trials; baselines were not proposed, and pruned ones saw part of the text."""
-    return assess([(each["predicted_kld"], each["mean_kld"]) for each in _forecasts(trials)])
+    forecasts = _forecasts(trials)
+    pairs = [(each["predicted_kld"], each["mean_kld"]) for each in forecasts]
+    return assess(pairs, [each["predicted_kld_standard_error"] for each in forecasts])
 
 
 def wider_object(progress: Mapping[str, Any] | None, honesty: Honesty) -> list[dict[str, Any]]:
@@ -69,7 +82,12 @@ def wider_object(progress: Mapping[str, Any] | None, honesty: Honesty) -> list[d
 
 def _forecasts(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     return [
-        {"trial": trial.number, "predicted_kld": trial.predicted_kld, "mean_kld": trial.mean_kld}
+        {
+            "trial": trial.number,
+            "predicted_kld": trial.predicted_kld,
+            "predicted_kld_standard_error": trial.predicted_kld_standard_error,
+            "mean_kld": trial.mean_kld,
+        }
         for trial in trials
         if trial.state == "complete" and trial.name is None and trial.predicted_kld is not None
     ]

@@ -2,6 +2,7 @@
 
 from rich.markup import escape
 
+from optimizer.search.gate import kept_out
 from optimizer.store import TrialRecord
 
 HEADER = f"{'trial':>5} {'recipe':<20} {'bytes':>14} {'KLD (nats/token)':<19} {'chunks':>6} {'s':>6}"
@@ -14,6 +15,8 @@ def trial_line(trial: TrialRecord, *, crowned: bool) -> str:
         return f"[red]{start} failed: {escape(str(trial.error))}[/red]"
     kld = f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error:.6f}" if trial.mean_kld is not None else ""
     text = f"{start} {trial.size_bytes:>14,} {kld:<19} {trial.chunks_scored:>6} {trial.duration_seconds or 0:>6.1f}"
+    if (reason := kept_out(trial)) is not None:
+        return f"[yellow]{text} kept out: {escape(reason)}[/yellow]"
     if crowned:
         return f"[bold green]{text} * best[/bold green]"
     return f"[dim]{text} out[/dim]" if trial.state == "pruned" else text

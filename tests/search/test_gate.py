@@ -1,0 +1,183 @@
+"""The gate in a search: who is kept out, what is said of it, and that a kill or no prompts at all change nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluators.settings import RuntimeSettings
+from optimizer.errors import ConfigError
+from optimizer.search.gate import KEPT_OUT, kept_out
+from optimizer.search.planning import Plan
+from optimizer.search.runner import Outcome, run_search
+from optimizer.store import TrialRecord
+from tests.search.answers import LOOP, RIGHT, WRONG, AnsweringEvaluator, write_suite
+from tests.search.searches import Search, prepare
+
+TRIALS = 13
+
+
+class GatedSearch(Search):
+    def __init__(self, folder: Path, plan: Plan, **options: Any) -> None:
+        super().__init__(folder, plan, **options)
+        self.evaluators: list[AnsweringEvaluator] = []
+
+    def search(self, *, stops_answering_at: int | None = None) -> Outcome:
+        def make(settings: RuntimeSettings) -> AnsweringEvaluator:
+            made = AnsweringEvaluator(settings, stops_answering_at=stops_answering_at, **self.options)
+            self.evaluators.append(made)
+            return made
+
+        return run_search(self.plan, self.workplace, self.reporter, [False], name=self.name, evaluator_factory=make)
+
+    @property
+    def asked(self) -> list[tuple[Mapping[str, str], tuple[str, ...], int]]:
+        return [each for evaluator in self.evaluators for each in evaluator.asked]
+
+    def records(self) -> list[TrialRecord]:
+        with self.workplace.open_store() as store:
+            study = store.find_study(self.name)
+            assert study is not None
+            return store.trials(study.id)
+
+
+def gated(folder: Path, **changes: Any) -> Plan:
+    suite = write_suite(folder / "sums.yaml")
+    return prepare(folder, **{"trials": TRIALS, "prompts": str(suite), **changes})
+
+
+class OnlyBaselines:
+    """The source and the baselines answer well; whatever the search proposes gives this answer to one prompt."""
+
+    def __init__(self, plan: Plan, said: str) -> None:
+        recipes = [each.recipe.tensor_types for group in plan.baselines.values() for each in group]
+        self._known = [dict(types) for types in recipes]
+        self._said = said
+
+    def __call__(self, types: Mapping[str, str], question_id: str) -> str:
+        own = any(all(types[name] == given for name, given in known.items()) for known in self._known)
+        return RIGHT if own or set(types.values()) <= {"F16", "F32"} else self._said
+
+
+@pytest.fixture(scope="module")
+def looping(tmp_path_factory: pytest.TempPathFactory) -> GatedSearch:
+    """Every proposal loops."""
+    folder = tmp_path_factory.mktemp("looping")
+    plan = gated(folder)
+    search = GatedSearch(folder, plan, behaviour=OnlyBaselines(plan, LOOP))
+    assert search.search().finished
+    return search
+
+
+def test_who_loops_where_the_source_does_not_is_kept_out(looping: GatedSearch) -> None:
+    trials = looping.records()
+    out = [trial for trial in trials if kept_out(trial) is not None]
+    assert out
+    assert all(trial.state == "complete" and trial.mean_kld is not None for trial in out)
+    assert all("never ends on p" in (kept_out(trial) or "") for trial in out)
+    best = looping.search().study.report["best"]  # type: ignore[index]
+    assert best["name"] is not None
+    assert min(trial.mean_kld or 9.0 for trial in out) < best["search_mean_kld"]
+
+
+def test_a_trial_says_what_it_solved_and_its_line_why_it_is_out(looping: GatedSearch) -> None:
+    out = next(trial for trial in looping.records() if kept_out(trial) is not None)
+    metrics = out.metrics or {}
+    assert (metrics["prompts_solved"], metrics["prompts_total"], metrics["prompts_loops"]) == (0, 4, 4)
+    assert any("kept out: " in line and "never ends" in line for line in looping.reporter.lines)
+
+
+def test_only_would_be_incumbents_are_asked_with_the_source_as_their_draft(looping: GatedSearch) -> None:
+    (_, search_half, no_draft), *others = looping.asked
+    assert no_draft == 0
+    assert set(looping.asked[0][0].values()) <= {"F16", "F32"}
+    report_half = {f"p{number}" for number in range(8)} - set(search_half)
+    assert {questions for _, questions, _ in others} == {search_half, tuple(sorted(report_half))}
+    assert {drafts for _, questions, drafts in others if questions == search_half} == {4}
+    complete = [trial for trial in looping.records() if trial.state == "complete"]
+    assert len([each for each in looping.asked if each[1] == search_half]) <= len(complete)
+
+
+def test_the_report_has_the_other_half(looping: GatedSearch) -> None:
+    report = looping.search().study.report
+    assert report is not None
+    prompts = report["prompts"]
+    assert (prompts["suite"], prompts["total"], prompts["kept_out"]) == ("sums/report", 4, None)
+    rows = {row["kind"]: row for row in prompts["rows"]}
+    assert rows["source"]["solved"] == rows["winner"]["solved"] == 4
+    assert rows["winner"]["agreement"]["share"] == 1.0
+    assert rows["source"]["paired"] == {"gained": 0, "lost": 0, "compared": 4, "p_value": 1.0}
+
+
+def test_killed_while_it_generates_it_goes_on_and_generates_nothing_twice(tmp_path: Path, looping: GatedSearch) -> None:
+    plan = gated(tmp_path)
+    search = GatedSearch(tmp_path, plan, behaviour=OnlyBaselines(plan, LOOP))
+    for killed_at in (0, 2, 1):  # generations that each run lives through
+        with pytest.raises(SystemExit):
+            search.search(stops_answering_at=killed_at)
+    assert search.search().finished
+    assert [trial[:5] for trial in search.trials()] == [trial[:5] for trial in looping.trials()]
+    assert [trial.metrics for trial in search.records()] == [trial.metrics for trial in looping.records()]
+    assert search.asked == looping.asked
+
+
+def test_where_the_gate_lets_nobody_through_the_report_says_so(tmp_path: Path) -> None:
+    def only_the_source(types: Mapping[str, str], question_id: str) -> str:
+        return RIGHT if set(types.values()) <= {"F16", "F32"} else LOOP
+
+    search = GatedSearch(tmp_path, gated(tmp_path, trials=4), behaviour=only_the_source)
+    report = search.search().study.report
+    assert report is not None
+    assert "never ends" in report["prompts"]["kept_out"]
+    assert {trial.metrics[KEPT_OUT] != "" for trial in search.records() if trial.metrics} == {True}
+
+
+def test_who_solves_fewer_than_the_incumbent_is_kept_out(tmp_path: Path) -> None:
+    plan = gated(tmp_path)
+    search = GatedSearch(tmp_path, plan, behaviour=OnlyBaselines(plan, WRONG))
+    search.search()
+    reasons = [reason for trial in search.records() if (reason := kept_out(trial)) is not None]
+    assert reasons
+    assert all(reason.startswith("solves 0 of 4 prompts, the incumbent 4; lost: p") for reason in reasons)
+
+
+def test_without_prompts_nothing_is_generated_and_nothing_kept(tmp_path: Path) -> None:
+    search = GatedSearch(tmp_path, prepare(tmp_path, trials=4, prompts="none"))
+    report = search.search().study.report
+    assert report is not None
+    assert search.asked == []
+    assert "prompts" not in report
+    assert all(trial.metrics is None for trial in search.records() if trial.state == "complete")
+
+
+def test_without_the_gate_prompts_are_for_the_report_alone(tmp_path: Path) -> None:
+    search = GatedSearch(tmp_path, gated(tmp_path, trials=4, gate=False))
+    report = search.search().study.report
+    assert report is not None
+    assert len({questions for _, questions, _ in search.asked}) == 1
+    assert report["prompts"]["total"] == 4
+
+
+def test_another_suite_is_another_study(tmp_path: Path) -> None:
+    GatedSearch(tmp_path, gated(tmp_path, trials=2)).search()
+    changed = gated(tmp_path, trials=2)
+    write_suite(tmp_path / "sums.yaml", prompts=9)
+    with pytest.raises(ConfigError, match="prompts: their contents"):
+        GatedSearch(tmp_path, gated_again(tmp_path)).search()
+    write_suite(tmp_path / "sums.yaml")
+    assert GatedSearch(tmp_path, changed).search().finished
+
+
+def gated_again(folder: Path) -> Plan:
+    return prepare(folder, trials=2, prompts=str(folder / "sums.yaml"))
+
+
+def test_a_suite_that_cannot_be_halved_or_found_is_refused(tmp_path: Path) -> None:
+    one = write_suite(tmp_path / "one.yaml", prompts=1)
+    with pytest.raises(ConfigError, match="too few prompts"):
+        prepare(tmp_path, prompts=str(one))
+    with pytest.raises(ConfigError, match=r"no prompt suite 'cor'; shipped are .*demo"):
+        prepare(tmp_path, prompts="cor")
+    with pytest.raises(ConfigError, match="no such file"):
+        prepare(tmp_path, prompts="absent/suite.yaml")
