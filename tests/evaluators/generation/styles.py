@@ -36,7 +36,8 @@ STYLES = {
         "<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nAnd 3 & 4?<|im_end|>\n<|im_start|>assistant\n",
     ),
     "llama3": Style(
-        "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+        "{% for message in messages %}"
+        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
         " + message['content'] | trim + '<|eot_id|>' %}{% if loop.first %}{% set content = bos_token + content %}"
         "{% endif %}{{ content }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
@@ -117,7 +118,8 @@ STYLES = {
         "Be brief.\n\nUSER: Is 1 < 2?\nASSISTANT: Yes.</s>\nUSER: And 3 & 4?\nASSISTANT:",
     ),
     "command-r": Style(
-        "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}{% set mark = '<|CHATBOT_TOKEN|>' %}"
+        "{{ bos_token }}{% for message in messages %}"
+        "{% if message['role'] == 'assistant' %}{% set mark = '<|CHATBOT_TOKEN|>' %}"
         "{% elif message['role'] == 'user' %}{% set mark = '<|USER_TOKEN|>' %}"
         "{% else %}{% set mark = '<|SYSTEM_TOKEN|>' %}{% endif %}"
         "{{ '<|START_OF_TURN_TOKEN|>' + mark + message['content'] | trim + '<|END_OF_TURN_TOKEN|>' }}"

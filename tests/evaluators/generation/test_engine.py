@@ -108,7 +108,7 @@ def test_a_prompt_longer_than_the_context_is_named() -> None:
     long = Asked("too long", None, "one two three " * 300, "on", 5)
     with pytest.raises(EvaluationInputError, match=r"prompt too long has \d+ tokens.* context of 512; use a larger -c"):
         answers([*problems(1), long], TOGETHER)
-    with pytest.raises(EvaluationInputError, match="prompt p001 has 83 tokens.* context of 64"):
+    with pytest.raises(EvaluationInputError, match=r"prompt p001 has 83 tokens.* context of 64"):
         answers(problems(1), replace(TOGETHER, ctx_size=64))
 
 
@@ -133,7 +133,7 @@ def test_ids_are_unique() -> None:
 
 def test_a_model_without_a_chat_template_says_so(tmp_path: Path) -> None:
     message = Asked("m", (Turn("user", "Hi"),), None, "on", 5)
-    with pytest.raises(TemplateError, match="carries no chat template.*--chat-template"):
+    with pytest.raises(TemplateError, match=r"carries no chat template.*--chat-template"):
         answers([message], TOGETHER, model=tiny_model(tmp_path, n_layer=1, seed=1))
 
 
