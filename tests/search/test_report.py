@@ -29,7 +29,7 @@ def trial(number: int, kld: float | None, size_bytes: int, **more: Any) -> Trial
         "id": number, "study_id": 1, "number": number, "state": "complete", "origin": "mean", "name": None,
         "budget_bytes": size_bytes, "recipe_id": number, "size_bytes": size_bytes, "mean_kld": kld,
         "mean_kld_standard_error": None, "perplexity": None, "chunks_scored": 1, "tokens_spent": 10,
-        "predicted_kld": None, "params": {}, "layer_types": None, "metrics": None, "error": None, "attempts": 1,
+        "predicted_kld": None, "predicted_kld_standard_error": None, "params": {}, "layer_types": None, "metrics": None, "error": None, "attempts": 1,
         "started_at": 0.0, "finished_at": 1.0, "duration_seconds": 1.0,
     }  # fmt: skip
     return TrialRecord(**(values | more))
@@ -48,7 +48,11 @@ def test_a_larger_budget_s_trial_that_is_small_enough_may_win_a_smaller_one() ->
 
 
 def test_honesty_counts_the_search_s_own_complete_trials_alone() -> None:
-    own = [trial(number, 0.1 * (number + 1), 100, predicted_kld=0.05 * (number + 1)) for number in range(4)]
+    errors = [0.04, 0.02, 0.04, 0.02]  # the measured figures lie one to two and a half of them away
+    own = [
+        trial(n, 0.1 * (n + 1), 100, predicted_kld=0.05 * (n + 1), predicted_kld_standard_error=error * (n + 1))
+        for n, error in enumerate(errors)
+    ]
     others = [
         trial(5, 9.0, 100, name="Q4_0", predicted_kld=0.1),
         trial(6, 9.0, 100, state="pruned", predicted_kld=0.1),
@@ -59,6 +63,7 @@ def test_honesty_counts_the_search_s_own_complete_trials_alone() -> None:
     assert found.spearman == pytest.approx(1.0)
     assert found.median_ratio == pytest.approx(2.0)
     assert found.spread == pytest.approx(0.0, abs=1e-9)
+    assert found.covered == 0.5
 
 
 @pytest.mark.parametrize(
@@ -141,6 +146,8 @@ def test_honesty_shows_its_trials(several: dict[str, Any]) -> None:
     honesty = several["honesty"]
     assert honesty["pairs"] == len(honesty["trials"]) > 0
     assert all(each["predicted_kld"] > 0 and each["mean_kld"] > 0 for each in honesty["trials"])
+    assert all(each["predicted_kld_standard_error"] > 0 for each in honesty["trials"])
+    assert honesty["covered"] is not None
 
 
 def test_a_bad_preset_just_above_does_not_end_the_ladder(tmp_path: Path) -> None:
