@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from evaluators.generation.transcript import Transcript
 from evaluators.repetition import Verdict
-
-if TYPE_CHECKING:
-    from evaluators.generation.transcript import Transcript
 
 ENDLESS = frozenset({Verdict.LOOP, Verdict.NEAR_LOOP})
 _FROM_BEST = (Verdict.STOPPED, Verdict.OUT_OF_TOKENS, Verdict.NEAR_LOOP, Verdict.LOOP)

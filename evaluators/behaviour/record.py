@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluators.behaviour.outcome import Answer, BehaviourResult, PromptOutcome
 from evaluators.behaviour.scores import diverge
+from evaluators.generation.transcript import Transcript
 from evaluators.repetition import Ending, Repetition, Verdict
-
-if TYPE_CHECKING:
-    from evaluators.generation.transcript import Transcript
 
 
 def prompts_as_json(result: BehaviourResult) -> list[dict[str, Any]]:
@@ -72,8 +70,6 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
 
 
 def _answer(kept: Mapping[str, Any]) -> Answer:
-    from evaluators.generation.transcript import Transcript
-
     repetition = Repetition(*kept["repetition"]) if kept["repetition"] else None
     transcript = Transcript(
         question_id=kept["question"],

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluators.behaviour.outcome import Answer, BehaviourResult, PromptOutcome
 from evaluators.evaluator import Evaluator, Progress
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import Transcript
 from evaluators.prompts.checks import judge
 from evaluators.prompts.sandbox import Sandbox
 from evaluators.prompts.suite import Suite
-
-if TYPE_CHECKING:
-    from evaluators.generation.settings import GenerationSettings
-    from evaluators.generation.transcript import Transcript
 
 
 def run_suite(
@@ -36,7 +33,12 @@ def run_suite(
     drafts = {name: each.tokens for name, each in (reference_transcripts or {}).items()} if settings.speculative else {}
     made = evaluator.generate(model_paths, suite.questions(), settings, drafts or None, progress)
     transcripts = {transcript.question_id: transcript for transcript in made.transcripts}
-    how: dict[str, Any] = {key: value for key, value in asdict(made).items() if key != "transcripts"}
+    how: dict[str, Any] = {
+        "seconds": made.seconds,
+        "tokens_per_second": made.tokens_per_second,
+        "accepted_draft_tokens": made.accepted_draft_tokens,
+        "batch_shape": made.batch_shape,
+    }
     return BehaviourResult(suite.sha256, judge_all(suite, transcripts, sandbox), how)
 
 

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluators.behaviour.intervals import Interval, PairedTest, wilson_interval
 from evaluators.behaviour.outcome import PromptOutcome
+from evaluators.generation.transcript import Transcript
 from evaluators.repetition import Verdict
-
-if TYPE_CHECKING:
-    from evaluators.generation.transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)

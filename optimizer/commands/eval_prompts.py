@@ -156,7 +156,7 @@ def _compared(found: PromptEvaluation) -> list[str]:
     )
     lines.append(
         f"against the reference, on {paired.compared} prompts: {paired.gained} gained, {paired.lost} lost; "
-        f"p = {paired.p_value:.3f} (exact McNemar test)"
+        f"p = {paired.p_value:.2g} (exact McNemar test)"
     )
     return lines
 

@@ -6,20 +6,17 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evaluators.behaviour.outcome import BehaviourResult
 from evaluators.behaviour.record import prompts_as_json, prompts_from_json
 from evaluators.behaviour.run import judge_all, run_suite
 from evaluators.behaviour.scores import score
 from evaluators.evaluator import Evaluator, Progress
+from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.suite import Suite
 from optimizer.search.suites import Questions
 from optimizer.store import BehaviourRecord, Lease, Store
 from optimizer.store.records import Half
-
-if TYPE_CHECKING:
-    from evaluators.generation.settings import GenerationSettings
 
 Files = Callable[[], Sequence[Path]]
 """The files of a model; called only where it must be loaded."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.suite import Suite, load_suite
 from optimizer.config import SearchConfig, find_file, find_suite
 from optimizer.errors import ConfigError
 from optimizer.store.records import Half
-
-if TYPE_CHECKING:
-    from evaluators.generation.settings import GenerationSettings
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,6 @@ def choose_suite(config: SearchConfig, *, beside: Path | None = None) -> SuiteCh
     """None where the settings name no suite. Raises ConfigError or SuiteError where it cannot be used."""
     if config.prompts is None:
         return None
-    from evaluators.generation.settings import GenerationSettings
-
     suite = load_suite(find_suite(config.prompts, beside=beside))
     search, report = search_and_report_half(suite)
     values = config.generation.model_dump(exclude_none=True)
