@@ -13,6 +13,7 @@ from evaluators.behaviour.run import judge_all, run_suite
 from evaluators.behaviour.scores import score
 from evaluators.evaluator import Evaluator, Progress
 from evaluators.generation.settings import GenerationSettings
+from evaluators.prompts.sandbox import Sandbox
 from evaluators.prompts.suite import Suite
 from optimizer.search.suites import Questions
 from optimizer.store import BehaviourRecord, Lease, Store
@@ -42,6 +43,7 @@ class BehaviourMeasurer:
         store: Store | None = None,
         lease: Lease | None = None,
         imatrix_sha256: str | None = None,
+        sandbox: Sandbox | None = None,
         progress: Callable[[str], Progress] | None = None,
     ) -> None:
         """`source`: whose transcripts are the drafts of all others; None where there is none.
@@ -54,6 +56,7 @@ class BehaviourMeasurer:
         self._store = store
         self._lease = lease
         self._imatrix_sha256 = imatrix_sha256
+        self._sandbox = sandbox
         self._progress = progress
         self._sources: dict[tuple[str, str], BehaviourResult] = {}
 
@@ -84,7 +87,7 @@ class BehaviourMeasurer:
                 return self._read(store, known, suite)
         result = run_suite(
             self._evaluator, subject.files(), suite, self._settings, source.transcripts if source else None,
-            progress=self._progress(label) if self._progress else None,
+            sandbox=self._sandbox, progress=self._progress(label) if self._progress else None,
         )  # fmt: skip
         if store is not None:
             store.add_behaviour(_record(subject.key, suite, questions.half, key, result), self._lease)
@@ -95,7 +98,7 @@ class BehaviourMeasurer:
         result = BehaviourResult(suite.sha256, prompts_from_json(known.prompts), known.generation)
         if all(answer.passed is not None for prompt in result.prompts for answer in prompt.answers):
             return result
-        judged = replace(result, prompts=judge_all(suite, result.transcripts))
+        judged = replace(result, prompts=judge_all(suite, result.transcripts, self._sandbox))
         if judged != result:
             store.judge_again(_record(known.subject, suite, known.half, known.settings_key, judged))
         return judged

@@ -1,0 +1,106 @@
+"""`layerquant eval --prompts` on a tiny model of random weights: it solves nothing, and everything is said of it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from optimizer.cli import run
+from tests.models import tiny_model
+
+SUITE = """
+name: tiny
+prompts:
+  - {id: sum, category: arithmetic, raw: "3 + 4 =", max_tokens: 6, checks: [{number: 7}]}
+  - {id: word, category: writing, raw: "Once", max_tokens: 6, checks: [{any: [upon, dog]}]}
+"""
+Eval = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_model(folder, n_layer=2).rename(folder / "tiny.gguf")
+    assert run(["quantize", str(folder / "tiny.gguf"), "--recipe", "Q4_0", "-o", str(folder / "q4.gguf")]) == 0
+    (folder / "tiny.yaml").write_text(SUITE)
+    (folder / "text.txt").write_text("one two three four five six. " * 200)
+    return folder
+
+
+@pytest.fixture
+def evaluate(folder: Path, capfd: pytest.CaptureFixture[str]) -> Eval:
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        capfd.readouterr()
+        suite = folder / "tiny.yaml"
+        code = run(["eval", str(folder / "q4.gguf"), "--prompts", str(suite), *map(str, arguments)])
+        output = capfd.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+def test_json_holds_the_contract_s_keys_and_a_paired_test(evaluate: Eval, folder: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "deep" / "transcripts.jsonl"
+    code, out, err = evaluate("--reference", folder / "tiny.gguf", "--transcripts", lines, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["size_bytes"] == (folder / "q4.gguf").stat().st_size
+    assert "mean_kld" not in document
+    prompts = document["prompts"]
+    endings = prompts["loops"] + prompts["out_of_tokens"]
+    assert (prompts["solved"], prompts["total"], prompts["unavailable"]) == (0, 2, 0)
+    assert 0 <= endings <= 2
+    assert set(prompts["by_category"]) == {"arithmetic", "writing"}
+    assert prompts["reference"]["total"] == prompts["paired"]["compared"] == 2
+    assert prompts["agreement"]["generations"] == 2
+    kept = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(line["model"], line["question"]) for line in kept] == [
+        ("candidate", "sum"), ("candidate", "word"), ("reference", "sum"), ("reference", "word"),
+    ]  # fmt: skip
+    assert sum(len(line["tokens"]) for line in kept[:2]) == prompts["generated_tokens"]
+
+
+def test_a_text_beside_the_prompts_gives_both(evaluate: Eval, folder: Path) -> None:
+    text = ("--text", folder / "text.txt", "-c", 64, "--chunks", 2)
+    code, out, err = evaluate("--reference", folder / "tiny.gguf", *text, "--json")
+    assert code == 0, err
+    assert {"mean_kld", "perplexity", "prompts"} <= set(json.loads(out))
+
+
+def test_a_model_alone_is_scored_without_comparison(evaluate: Eval) -> None:
+    code, out, err = evaluate("--json")
+    assert code == 0, err
+    prompts = json.loads(out)["prompts"]
+    assert prompts["total"] == 2
+    assert prompts["agreement"] is prompts["paired"] is prompts["reference"] is None
+
+
+def test_the_table_names_everything(evaluate: Eval, folder: Path) -> None:
+    code, out, err = evaluate("--reference", folder / "tiny.gguf")
+    assert code == 0, err
+    for words in ("solved", "0 of 2 (0-", "arithmetic", "never end (loops)", "out of tokens", "agrees with", "McNemar"):
+        assert words in out
+
+
+def test_kept_answers_are_not_generated_again(
+    evaluate: Eval, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluators.process import EvaluatorProcess
+
+    arguments = ("--reference", folder / "tiny.gguf", "--studies", tmp_path, "--json")
+    _, first, _ = evaluate(*arguments)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("generated again")
+
+    monkeypatch.setattr(EvaluatorProcess, "generate", refuse)
+    code, again, err = evaluate(*arguments)
+    assert code == 0, err
+    assert json.loads(again) == json.loads(first)
+
+
+def test_a_chat_template_that_cannot_be_read(evaluate: Eval, tmp_path: Path) -> None:
+    code, _, err = evaluate("--chat-template", tmp_path / "absent.jinja")
+    assert code == 2
+    assert "absent.jinja cannot be read" in err
