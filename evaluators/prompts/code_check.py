@@ -51,7 +51,7 @@ def code_defining(name: str, answer: str) -> str | None:
 def _defined(source: str) -> set[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore")
             body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()

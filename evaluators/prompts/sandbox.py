@@ -26,9 +26,9 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_NPROC, (16, 16))
 passed = sys.stdin.readline()
 space = {"__name__": "solution"}
-with open("/task/solution.py", encoding="utf-8") as file:
+with open("solution.py", encoding="utf-8") as file:
     exec(compile(file.read(), "solution.py", "exec"), space)
-with open("/task/tests.py", encoding="utf-8") as file:
+with open("tests.py", encoding="utf-8") as file:
     exec(compile(file.read(), "tests.py", "exec"), space)
 sys.stdout.write("\\n" + passed)
 sys.stdout.flush()
@@ -36,6 +36,7 @@ sys.stdout.flush()
 
 # The interpreter itself, not a virtual environment's link to it: no package is needed inside.
 PYTHON = str(Path(sys.executable).resolve())
+KILLED = (-9, 128 + 9)  # by the kernel at the limit of processor time; bubblewrap passes it on as the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Bubblewrap:
         # The program cannot pass by ending early: only what runs behind the tests prints this line.
         passed = secrets.token_hex(16)
         command = [
-            *sandbox_command(self.program, folder), PYTHON, "-I", "-S", "-B", "/task/driver.py",
+            *sandbox_command(self.program, folder), PYTHON, "-I", "-S", "-B", "driver.py",
             str(seconds), str(memory_bytes),
         ]  # fmt: skip
         # Files, not pipes: a program that prints without end meets the limit on file sizes instead of our memory.
@@ -89,6 +90,8 @@ class Bubblewrap:
             if process.returncode == 0 and output.read().endswith(f"\n{passed}\n".encode()):
                 return ProgramRun(True)
             last = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        if process.returncode in KILLED:
+            return ProgramRun(False, f"the code was killed; it may take {seconds} s of processor time")
         said = last[0][:200] if last else f"ended with code {process.returncode} before its tests were done"
         return ProgramRun(False, f"the code fails its tests: {said}")
 

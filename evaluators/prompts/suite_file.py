@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from evaluators.prompts.check_entry import CheckEntry
 from evaluators.prompts.choice import MOST_OPTIONS, PLACEHOLDER, Options
-from evaluators.prompts.located_yaml import LocatedYaml, Place, SuiteError
+from evaluators.prompts.located_yaml import LocatedYaml, Place
 from evaluators.prompts.prompt import Message, Prompt, Thinking
+from evaluators.prompts.suite_errors import all_errors
 from evaluators.prompts.text_checks import NotEmpty
 from evaluators.prompts.verdict import Check
 
-MOST_ERRORS = 20
 TEXT_REFERENCE = re.compile(r"\{text:([^{}\s]*)\}")
 # YAML 1.1 reads on and off as true and false.
 ThinkingGiven = Annotated[
@@ -96,7 +96,7 @@ def read_suite_file(path: Path) -> tuple[str, tuple[Prompt, ...]]:
     try:
         given = _SuiteGiven.model_validate(document.data)
     except ValidationError as error:
-        raise _all_errors(document, error) from error
+        raise all_errors(document, error) from error
     seen: dict[str, int] = {}
     for index, prompt in enumerate(given.prompts):
         place: Place = ("prompts", index, "id")
@@ -139,41 +139,3 @@ def _with_options(given: _PromptGiven, suite: _SuiteGiven, options: Options | No
         checks=tuple(checks),
         rotated=rotated,
     )
-
-
-def _all_errors(document: LocatedYaml, error: ValidationError) -> SuiteError:
-    found = error.errors(include_url=False)
-    places = [each["loc"] for each in found]
-    lines = [
-        f"{document.path}:{document.line(each['loc'])}: {_where(document, each['loc'])}{_said(each)}"
-        for each in found
-        # A list whose every entry is wrong also counts as empty.
-        if each["type"] != "too_short" or not any(each["loc"] == place[: len(each["loc"])] != place for place in places)
-    ]
-    more = [f"{document.path}: and {len(lines) - MOST_ERRORS} more"] if len(lines) > MOST_ERRORS else []
-    return SuiteError("\n".join([*lines[:MOST_ERRORS], *more]))
-
-
-def _where(document: LocatedYaml, place: Place) -> str:
-    """`p004, checks.0.number: ` for the place of a mistake."""
-    name = ""
-    if place[:1] == ("prompts",) and len(place) > 1:
-        entry = document.data["prompts"][place[1]]
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
-            name, place = entry["id"], place[2:]
-    inner = ".".join(map(str, place))
-    return ", ".join(part for part in (name, inner) if part) + ": "
-
-
-def _said(error: Any) -> str:
-    kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
-    known = {
-        "extra_forbidden": "there is no such key; docs/prompts.md lists them",
-        "model_type": "must be a mapping of keys",
-        "tuple_type": "must be a list",
-        "too_short": "too few are given",
-        "missing": "is missing",
-    }
-    if kind == "string_type":
-        message += "; put it in quotes"
-    return known.get(kind, message[0].lower() + message[1:])
