@@ -12,6 +12,7 @@ from optimizer.search.gate import KEPT_OUT, kept_out
 from optimizer.search.planning import Plan
 from optimizer.search.runner import Outcome, run_search
 from optimizer.store import TrialRecord
+from optimizer.workplace import Workplace
 from tests.search.answers import LOOP, RIGHT, WRONG, AnsweringEvaluator, write_suite
 from tests.search.searches import Search, prepare
 
@@ -21,6 +22,8 @@ TRIALS = 13
 class GatedSearch(Search):
     def __init__(self, folder: Path, plan: Plan, **options: Any) -> None:
         super().__init__(folder, plan, **options)
+        # Quantizing takes most of these searches' time, and they all search the same model.
+        self.workplace = Workplace(folder / "studies", bank=folder.parent / "bank")
         self.evaluators: list[AnsweringEvaluator] = []
 
     def search(self, *, stops_answering_at: int | None = None) -> Outcome:
