@@ -128,3 +128,10 @@ def test_the_demo_suite_judges_counts() -> None:
     lines = [f"Day {day}: Nora ran home and had {22 + 4 * day} shells." for day in range(1, 14)]
     assert judge(diary, "\n".join(lines)).passed
     assert judge(diary, "\n".join([*lines[:5], *lines[6:]])).passed is False
+
+
+def test_the_examples_of_the_page_are_suites(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+    whole, part = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "suite.yaml").write_text(whole + part, encoding="utf-8")
+    assert [prompt.id for prompt in load_suite(tmp_path / "suite.yaml").prompts] == ["bottle", "short", "p001", "turns"]
