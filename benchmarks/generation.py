@@ -1,0 +1,184 @@
+"""Answers to a prompt suite: all together with verified drafts, against one after the other, through one llama.cpp.
+
+usage: python benchmarks/generation.py [--suite prompts/demo.yaml] [--candidates Q4_K_M,Q2_K] [--limit N] [--rounds 3]
+
+The candidates are quantized from --model into a temporary folder; their drafts are the model's own answers, made first.
+Ways, alternated in each round so that a busy machine slows all of them, best round of each reported:
+
+- library: llama_cpp.Llama.create_completion at temperature 0, one prompt after the other (raw prompts only)
+- single: the greedy engine with one sequence and no drafts
+- batched: several sequences, no drafts
+- drafted: several sequences with drafts
+
+Then answers with and without the early stop at a proven loop, to prompts that ask for long lists and stories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from demo.corpus import FOLDER, long_prompts
+from demo.inference import quantize
+from evaluators.generation.engine import GreedyEngine
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import AnyQuestion, Asked, Generation, Transcript
+from evaluators.prompts.checks import judge
+from evaluators.prompts.suite import Question, load_suite
+from evaluators.repetition import Verdict
+from evaluators.settings import RuntimeSettings
+
+Drafts = Mapping[str, Sequence[int]]
+LONG_PROMPTS, LONG_TOKENS = 60, 1500
+
+
+def answer(
+    path: Path,
+    questions: Sequence[AnyQuestion],
+    runtime: RuntimeSettings,
+    settings: GenerationSettings,
+    drafts: Drafts | None = None,
+) -> Generation:
+    with GreedyEngine([path], runtime, settings) as engine:
+        return engine.generate(questions, drafts)
+
+
+def answer_by_library(path: Path, questions: Sequence[Question], threads: int) -> tuple[float, list[str]]:
+    """Tokens a second and texts."""
+    model = llama_cpp.Llama(str(path), n_ctx=0, n_threads=threads, n_threads_batch=threads, verbose=False)
+    started, tokens, texts = time.perf_counter(), 0, []
+    for question in questions:
+        assert question.text is not None
+        made: Any = model.create_completion(question.text, max_tokens=question.max_tokens, temperature=0.0)
+        tokens += made["usage"]["completion_tokens"]
+        texts.append(made["choices"][0]["text"])
+    seconds = time.perf_counter() - started
+    model.close()
+    return tokens / seconds, texts
+
+
+def first_difference(one: Transcript, other: Transcript) -> int | None:
+    pairs = enumerate(zip_longest(one.tokens, other.tokens))
+    return next((place for place, (left, right) in pairs if left != right), None)
+
+
+def compare(path: Path, questions: Sequence[Question], options: argparse.Namespace, drafts: Drafts) -> dict[str, Any]:
+    runtime = RuntimeSettings(threads=options.threads)
+    together = GenerationSettings(max_parallel=options.parallel, draft_tokens=options.draft_tokens)
+    single = replace(together, max_parallel=1, speculative=False)
+    ways: dict[str, Callable[[], Generation]] = {
+        "single": lambda: answer(path, questions, runtime, single),
+        "batched": lambda: answer(path, questions, runtime, replace(together, speculative=False)),
+        "drafted": lambda: answer(path, questions, runtime, together, drafts),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    kept: dict[str, list[Generation]] = {name: [] for name in ways}
+    raw = all(question.text is not None for question in questions)
+    for _ in range(options.rounds):
+        if raw:
+            speed, texts = answer_by_library(path, questions, runtime.resolved_threads())
+            speeds.setdefault("library", []).append(speed)
+        for name, run in ways.items():
+            kept[name].append(run())
+            speeds[name].append(kept[name][-1].tokens_per_second)
+    expected = kept["single"][0].transcripts
+    found: dict[str, Any] = {
+        "questions": len(questions),
+        "tokens": sum(len(each.tokens) for each in expected),
+        "tokens_per_second": {name: round(max(values), 1) for name, values in speeds.items()},
+        "ratio_to_single": round(max(speeds["drafted"]) / max(speeds["single"]), 2),
+        "accepted_draft_tokens": kept["drafted"][0].accepted_draft_tokens,
+        "repeatable": {name: len({run.transcripts for run in runs}) == 1 for name, runs in kept.items()},
+        "batch_shape": kept["drafted"][0].batch_shape,
+    }
+    if raw:
+        found["ratio_to_library"] = round(max(speeds["drafted"]) / max(speeds["library"]), 2)
+        found["texts_unlike_library"] = sum(
+            text != each.text for text, each in zip(texts, expected, strict=True)
+        )  # fmt: skip
+    for name in ("batched", "drafted"):
+        made = kept[name][0].transcripts
+        places = [first_difference(one, other) for one, other in zip(expected, made, strict=True)]
+        found[f"{name}_differences"] = {
+            question.id: place for question, place in zip(questions, places, strict=True) if place is not None
+        }
+        found[f"{name}_verdicts_identical"] = verdicts(questions, expected) == verdicts(questions, made)
+    return found
+
+
+def verdicts(questions: Sequence[Question], transcripts: Sequence[Transcript]) -> list[tuple[bool | None, Verdict]]:
+    return [
+        (judge(question.prompt, each.text).passed, each.ending.verdict)
+        for question, each in zip(questions, transcripts, strict=True)
+    ]
+
+
+def loop_saving(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    asked = [
+        Asked(f"{kind}-{number}", None, text, "on", LONG_TOKENS)
+        for number, (kind, text) in enumerate(long_prompts(LONG_PROMPTS))
+    ]
+    runtime = RuntimeSettings(threads=options.threads)
+    settings = GenerationSettings(max_parallel=options.parallel, ctx_size=options.parallel * (LONG_TOKENS + 200))
+    stopped = answer(path, asked, runtime, settings)
+    whole = answer(path, asked, runtime, replace(settings, stop_loops=False))
+    tokens = [sum(len(each.tokens) for each in run.transcripts) for run in (stopped, whole)]
+    loops = [
+        sum(each.ending.verdict in (Verdict.LOOP, Verdict.NEAR_LOOP) for each in run.transcripts)
+        for run in (stopped, whole)
+    ]
+    return {
+        "prompts": len(asked),
+        "max_tokens": LONG_TOKENS,
+        "loops": {"stopped_early": loops[0], "run_to_the_limit": loops[1]},
+        "tokens": {"stopped_early": tokens[0], "run_to_the_limit": tokens[1]},
+        "tokens_saved": round(1 - tokens[0] / tokens[1], 3),
+        "seconds": {"stopped_early": round(stopped.seconds, 2), "run_to_the_limit": round(whole.seconds, 2)},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", type=Path, default=FOLDER.parent / "prompts" / "demo.yaml")
+    parser.add_argument("--model", type=Path, default=FOLDER / "model" / "demo-F16.gguf")
+    parser.add_argument("--candidates", default="Q8_0,Q4_K_M,Q3_K_S,Q2_K")
+    parser.add_argument("--limit", type=int, help="questions of the suite, evenly chosen; all by default")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="as -t; one per physical core by default")
+    parser.add_argument("--parallel", type=int, default=GenerationSettings().max_parallel)
+    parser.add_argument("--draft-tokens", type=int, default=GenerationSettings().draft_tokens)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    questions: Sequence[Question] = load_suite(options.suite).questions()
+    if options.limit is not None:
+        questions = questions[:: max(1, len(questions) // options.limit)][: options.limit]
+    runtime = RuntimeSettings(threads=options.threads)
+    settings = GenerationSettings(max_parallel=options.parallel)
+    reference = answer(options.model, questions, runtime, settings)
+    drafts = {each.question_id: each.tokens for each in reference.transcripts}
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for preset in [options.model.stem, *filter(None, options.candidates.split(","))]:
+            path = options.model
+            if preset != options.model.stem:
+                path = Path(folder) / f"{preset}.gguf"
+                quantize(options.model, path, preset)
+            figures[preset] = compare(path, questions, options, drafts)
+            print(preset, json.dumps(figures[preset], indent=1), flush=True)
+        figures["early loop stop"] = {"model": path.stem, **loop_saving(path, options)}
+        print("early loop stop", json.dumps(figures["early loop stop"], indent=1))
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
