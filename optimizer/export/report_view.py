@@ -10,6 +10,7 @@ from typing import Any
 
 from optimizer.errors import StudyError
 from optimizer.export.report_findings import Forecasts, ParetoFront, Wider
+from optimizer.export.report_prompts import PromptReport
 
 PRESET = "preset"
 WINNER = "layerquant"
@@ -54,6 +55,7 @@ class Front:
     leftover_bytes: int
     """Of the budget, not used by the winner."""
     wider: tuple[Wider, ...]
+    prompts: PromptReport | None = None
 
     @property
     def interpolation(self) -> str:
@@ -133,6 +135,7 @@ def _front(document: Mapping[str, Any]) -> Front:
         verdict=str(document.get("verdict") or ""),
         leftover_bytes=budget_bytes - int(best["size_bytes"]),
         wider=tuple(Wider.from_json(hint) for hint in document.get("wider") or ()),
+        prompts=PromptReport.from_json(document.get("prompts")),
     )
 
 

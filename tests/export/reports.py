@@ -100,3 +100,19 @@ RECIPE = {
     "blk.1.ffn_down.weight": "Q4_K",
     "blk.1.ssm_out.weight": "Q8_0",
 }
+
+PROMPTS: dict[str, Any] = {
+    "suite": "core/report <i>",
+    "total": 24,
+    "kept_out": None,
+    "rows": [
+        {"kind": kind, "name": name, "solved": solved, "total": 24, "unavailable": 1, "solved_interval": [0.5, 0.9],
+         "loops": loops, "out_of_tokens": 3, "generated_tokens": 12_345, "agreement": agreement, "paired": paired}
+        for kind, name, solved, loops, agreement, paired in (
+            ("source", "source", 20, 0, None, {"gained": 1, "lost": 2, "compared": 23, "p_value": 1.0}),
+            ("winner", "trial 17", 19, 0, {"share": 0.625}, None),
+            ("preset", "IQ4_XS", 16, 1, {"share": 0.5}, {"gained": 4, "lost": 1, "compared": 23, "p_value": 0.375}),
+        )
+    ],
+}  # fmt: skip
+"""Of one budget: answers to the report half of a suite."""

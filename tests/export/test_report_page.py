@@ -11,7 +11,7 @@ from optimizer.export.layer_map import layer_map
 from optimizer.export.report_figure import damage_over_bytes, type_map
 from optimizer.export.report_page import report_page
 from optimizer.export.report_view import Report
-from tests.export.reports import FINDINGS, RECIPE, WIDER, front, report
+from tests.export.reports import FINDINGS, PROMPTS, RECIPE, WIDER, front, report
 
 
 class Page(HTMLParser):
@@ -161,3 +161,12 @@ def test_type_map_shows_names_where_there_is_room() -> None:
     large = type_map(layer_map({f"blk.{layer}.attn_v.weight": "Q4_K" for layer in range(64)}))["data"][0]
     assert not large["texttemplate"]
     assert len(large["z"][0]) == 64
+
+
+@pytest.mark.usefixtures("short_plotly")
+def test_prompts_are_shown_where_there_are_some() -> None:
+    assert "never end" not in page().text
+    seen = page(prompts={**PROMPTS, "kept_out": "solves 3 of 9 <b>"})
+    for words in ("core/report <i>", "19 of 24 (50-90 %), 1 unavailable", "62.50 %", "4 gained, 1 lost, p = 0.38"):
+        assert words in seen.text
+    assert "solves 3 of 9 <b>" in seen.text
