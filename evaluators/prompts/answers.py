@@ -22,10 +22,13 @@ END_MARKS = (
 )  # fmt: skip
 CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")
 FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#-]*)[^\n`]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-STATED_LETTER = r"(?i:\s+is)?[\s:=*_$\\({\[]*(?i:boxed|text|option)?[\s*_({\[]*([A-Z])(?![A-Za-z'’])"
+# Marks between the words are few, so that a model that writes blanks without end costs no time.
+STATED_LETTER = r"(?i:\s{1,9}is)?[\s:=*_$\\({\[]{0,20}(?i:boxed|text|option)?[\s*_({\[]{0,20}([A-Z])(?![A-Za-z'’])"
 LETTER_ANSWERED = re.compile(f"(?i:answer){STATED_LETTER}")
 LETTER_CHOSEN = re.compile(f"(?i:choice|option|choose){STATED_LETTER}")
-LETTER_ALONE = re.compile(r"^[\s>*_#({\[]*([A-Z])(?:[\s*_\]})]*$|[\s*_]*[).:](?=\s|\*|$))", re.MULTILINE)
+LETTER_ALONE = re.compile(
+    r"^[ \t>*_#({\[]{0,20}([A-Z])(?:[ \t*_\]})]{0,20}$|[ \t*_]{0,20}[).:](?=\s|\*|$))", re.MULTILINE
+)
 
 
 def final_answer(transcript: str) -> str | None:

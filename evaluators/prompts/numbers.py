@@ -6,7 +6,8 @@ Where it is looked for, in this order:
 2. behind the last "answer is", "answer:" or "answer =", where only marks and few words ("about") stand between; of a
    sum ("answer is 24 + 12 = 36") its result;
 3. in the last paragraph that has a number, list markers ("2.") and ordinals ("3rd") left out: the last number in
-   **bold** (unless the bold text ends in a colon, as headings do), else the last number.
+   **bold** (unless the bold text ends in a colon, as headings do), else the last number. Asides in round brackets are
+   passed over where they hold no "=" and a number stands outside: "10 (mod 13)" is 10.
 
 What has digits and is no English number, as 1.000,5 or 1,2,3 or 3/4/2024, stands for no number: where it is the one
 that the rules arrive at, there is no answer. Times (12:30) are not numbers, nor are digits glued to the end of a word
@@ -39,6 +40,7 @@ STATED = re.compile(
 )
 SUM_GOES_ON = re.compile(r"[\s*]*[a-z]*\s*(?:[-+*/×÷]|\\times|\\cdot)\s*[^=\n]*=")
 LIST_MARKER = re.compile(r"^[\s>*_#-]*\d{1,3}[.)](?=[ \t*]+\S)", re.MULTILINE)
+ASIDE = re.compile(r"(?<=\s)\([^()=\n]*\)")
 BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 LONGEST = 400  # digits; longer ones are noise and slow to compute with
 
@@ -80,6 +82,7 @@ def plain(text: str) -> str:
     text = re.sub(r"(-?)\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", r" \1\2/\3", text)
     text = re.sub(r"(?<=\d)(?:\\[,!;]|[\u202f\u2009\u00a0])(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(?<=\d)\s*(?:\\times|×)\s*10\^\{?(-?\d{1,2})\}?", r"e\1", text)
+    text = re.sub(r"\\[dt]?frac\s?(\d)\s?(\d)(?!\d)", r" \1/\2", text.replace("⁄", "/"))
     return re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r" \1", text)
 
 
@@ -106,6 +109,9 @@ def _counted(text: str, ignored: frozenset[str]) -> list[FoundNumber]:
 def _last_of_last_paragraph(text: str, ignored: frozenset[str]) -> FoundNumber | None:
     for paragraph in reversed(re.split(r"\n\s*\n", text)):
         kept = LIST_MARKER.sub(" ", paragraph)
+        outside = ASIDE.sub(" ", kept)
+        if _counted(outside, ignored):
+            kept = outside
         numbers = _counted(kept, ignored)
         if not numbers:
             continue

@@ -1,5 +1,7 @@
 """Where the answer is in a transcript: behind the reasoning, and the option that it chooses."""
 
+import time
+
 import pytest
 
 from evaluators.prompts.answers import fenced_blocks, final_answer, final_letter, last_boxed
@@ -50,6 +52,17 @@ def test_reasoning_is_not_the_answer(transcript: str, answer: str | None) -> Non
 )
 def test_the_letter_that_is_chosen(answer: str, letter: str | None) -> None:
     assert final_letter(answer, "ABCD") == letter
+
+
+@pytest.mark.parametrize("before", ["", "answer", "1"])
+@pytest.mark.parametrize(
+    "noise", ["\n", " ", "answer ", "option *", "*", "(", "A)\n", "```\n", "\\boxed{", "<|im_end|>"]
+)
+def test_noise_without_end_is_read_in_time(before: str, noise: str) -> None:
+    begin = time.process_time()
+    final_letter(before + noise * 20_000, "ABCD")
+    final_answer(before + noise * 20_000)
+    assert time.process_time() - begin < 1
 
 
 def test_boxes_balance_their_braces_and_may_be_unfinished() -> None:

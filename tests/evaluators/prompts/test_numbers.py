@@ -47,6 +47,12 @@ def number(text: str, **settings: object) -> Fraction | None:
         ("On the 3rd of May, 8 came.", 8),
         ("At 12:30 there were 5.", 5),
         ("Use Q4_K and H2O: 6", 6),
+        ("7^50 leaves 10 (mod 13)", 10),
+        ("They are left with (36) only", 36),
+        ("It is 24 + 12 (= 36)", 36),
+        ("so \\(36\\) apples", 36),
+        (r"It is \frac58.", "5/8"),
+        ("about 5⁄8 of it", "5/8"),
     ],
 )
 def test_numbers_as_models_write_them(answer: str, wanted: int | str) -> None:
