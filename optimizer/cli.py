@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from evaluators.errors import EvaluationError
-from optimizer.commands import models, plan, prompts, results, search, studies
+from optimizer.commands import evaluation, models, plan, prompts, results, search, studies
 from optimizer.errors import LayerquantError
 
 FAILURE, INTERRUPTED = 1, 130
@@ -28,7 +28,7 @@ app.command("trials")(results.trials)
 app.command("report")(results.report)
 app.command("export")(results.export)
 app.command("quantize")(models.quantize)
-app.command("eval")(models.evaluate)
+app.command("eval")(evaluation.evaluate)
 app.command("probe")(models.probe)
 app.add_typer(prompts.app, name="prompts")
 app.command("doctor")(models.doctor)

@@ -61,7 +61,8 @@ def trials(
     for column in ("trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens"):
         right = column in ("trial", "bytes", "PPL", "chunks", "predicted", "tokens")
         table.add_column(column, justify="right" if right else "left")
-    best = min((t for t in found if t.state == "complete"), key=lambda t: t.mean_kld or 0.0, default=None)
+    own = [trial for trial in found if trial.state == "complete" and kept_out(trial) is None]
+    best = min(own, key=lambda t: t.mean_kld or 0.0, default=None)
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
         predicted = "" if trial.predicted_kld is None else f"{trial.predicted_kld:.6f}"
@@ -70,7 +71,8 @@ def trials(
         style = "bold green" if trial is best else "dim" if trial.state != "complete" else None
         name, n_bytes = trial.name or trial.origin, f"{trial.size_bytes:,}"
         chunks, tokens = str(trial.chunks_scored), f"{trial.tokens_spent:,}"
-        cells = (str(trial.number), trial.state, name, n_bytes, damage, perplexity, chunks, predicted, tokens)
+        state = trial.state if kept_out(trial) is None else "kept out"
+        cells = (str(trial.number), state, name, n_bytes, damage, perplexity, chunks, predicted, tokens)
         table.add_row(*cells, style=style)
     out().print(table)
     spent = sum(trial.tokens_spent for trial in found)

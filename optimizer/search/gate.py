@@ -10,8 +10,9 @@ from typing import Any
 from evaluators.behaviour.gate import ask_gate
 from evaluators.behaviour.scores import score
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.context import SearchContext
 from optimizer.search.study_behaviours import StudyBehaviours
-from optimizer.search.suites import Questions
+from optimizer.search.suites import Questions, SuiteChoice
 from optimizer.store import TrialRecord
 
 KEPT_OUT = "kept_out"
@@ -46,3 +47,13 @@ class Gate:
             "prompts_out_of_tokens": scores.out_of_tokens,
         }
         return metrics if verdict.passed else {**metrics, KEPT_OUT: "; ".join(verdict.reasons)}
+
+
+def open_gate(context: SearchContext, choice: SuiteChoice | None, behaviours: StudyBehaviours | None) -> Gate | None:
+    """None without prompts, or where the settings want no gate; else the source has answered the search half."""
+    if choice is None or behaviours is None or not context.plan.config.gate:
+        return None
+    context.check_stop()
+    context.reporter.phase(f"the source's answers to {choice.search.suite.name}", 1)
+    behaviours.source(choice.search)
+    return Gate(behaviours, choice.search)

@@ -20,7 +20,7 @@ from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_ch
 from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
-from optimizer.search.gate import Gate
+from optimizer.search.gate import open_gate
 from optimizer.search.measuring import MeasuredText, Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
@@ -143,7 +143,8 @@ def _run_phases(
         reporter.keep(WIDER, keep_form(find_hints(plan, sensitivities)))
     if not store.count_trials(context.study.id, TRIAL_STATES):
         reporter.keep(TOKENS_BEFORE_TRIALS, store.study(context.study.id).tokens_evaluated)
-    behaviours, gate = _behaviours(context, bench)
+    behaviours = StudyBehaviours(context, bench, plan.prompts) if plan.prompts else None
+    gate = open_gate(context, plan.prompts, behaviours)
     reporter.line(f"[bold]{HEADER}[/bold]")
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):
@@ -216,20 +217,6 @@ def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitiv
         plan, probing, measurer, context.store, probe_chunks(plan.config, measurer.text.n_chunks),
         context.reporter, context.check_stop, bench.builder.prefetch, imported,
     )  # fmt: skip
-
-
-def _behaviours(context: SearchContext, bench: Bench) -> tuple[StudyBehaviours | None, Gate | None]:
-    """With prompts: the source's answers to the search half are there, the drafts of all others."""
-    choice = context.plan.prompts
-    if choice is None:
-        return None, None
-    behaviours = StudyBehaviours(context, bench, choice)
-    if not context.plan.config.gate:
-        return behaviours, None
-    context.check_stop()
-    context.reporter.phase(f"the source's answers to {choice.search.suite.name}", 1)
-    behaviours.source(choice.search)
-    return behaviours, Gate(behaviours, choice.search)
 
 
 def _report(
