@@ -16,7 +16,7 @@ from typing import Any
 import llama_cpp.llama_cpp as low
 import numpy as np
 
-from evaluators.errors import DecodeError, EvaluationInputError, ModelLoadError
+from evaluators.errors import DecodeError, EvaluationInputError, ModelLoadError, ReferenceMismatch
 from evaluators.evaluator import Progress
 from evaluators.generation.batches import Part, plan_batch, to_arrays
 from evaluators.generation.draft import Draft
@@ -76,7 +76,7 @@ class GreedyEngine:
         drafts: Mapping[str, Sequence[int]] | None = None,
         progress: Progress | None = None,
     ) -> Generation:
-        """Raises EvaluationInputError, TemplateError, DecodeError. progress may be told the same figures repeatedly."""
+        """Raises EvaluationInputError and its kinds, DecodeError. progress may be told the same figures repeatedly."""
         if not questions:
             return Generation((), 0.0, 0.0, 0, "nothing was asked")
         trained = int(low.llama_model_n_ctx_train(self._model))
@@ -87,6 +87,11 @@ class GreedyEngine:
         ]
         if len({request.question_id for request in requests}) < len(requests):
             raise EvaluationInputError("two prompts have the same id; give each its own")
+        if any(not 0 <= token < self._vocabulary.size for draft in (drafts or {}).values() for token in draft):
+            raise ReferenceMismatch(
+                f"the drafts hold tokens that {named(self._paths)} does not have; they come from a model of another "
+                "vocabulary"
+            )
         speculative = self._generation.speculative and bool(drafts) and self.can_take_back
         shape = fit_shape(requests, self._generation, self._runtime, speculative=speculative)
         context = self._context(shape)

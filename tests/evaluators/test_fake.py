@@ -5,6 +5,9 @@ import pytest
 from evaluators.errors import EngineCrash
 from evaluators.evaluator import Evaluator
 from evaluators.fake import FakeEvaluator, damage_of_names, damage_of_sizes, damage_of_tensors
+from evaluators.generation.settings import GenerationSettings
+from evaluators.generation.transcript import Asked
+from evaluators.repetition import Verdict
 from evaluators.settings import RuntimeSettings
 
 
@@ -48,6 +51,22 @@ def test_it_fails_where_it_is_told_to(fake: FakeEvaluator, tmp_path: Path) -> No
     with pytest.raises(EngineCrash, match="it died"):
         fake.score([Path("a-Q2_K"), Path("bad.gguf")], reference, [0])
     assert fake.scored == []
+
+
+def test_answers_depend_on_the_damage(fake: FakeEvaluator) -> None:
+    questions = [Asked(f"q{number}", None, "?", "on", 40) for number in range(20)]
+    seen: list[tuple[int, int]] = []
+    sound = fake.generate(
+        [Path("a-Q8_0")], questions, GenerationSettings(), progress=lambda done, total: seen.append((done, total))
+    )
+    worse = fake.generate([Path("a-Q2_K")], questions, GenerationSettings())
+    assert seen[-1] == (20, 20)
+    assert all(each.ending.verdict is Verdict.STOPPED and "wrong" not in each.text for each in sound.transcripts)
+    assert 5 < sum("wrong" in each.text for each in worse.transcripts) < 20
+    assert fake.generate([Path("a-Q2_K")], questions, GenerationSettings()) == worse
+    endless = FakeEvaluator(answer=lambda question, damage: "again " * 200)
+    (loop,) = endless.generate([], [Asked("q", None, "?", "on", 900)], GenerationSettings()).transcripts
+    assert loop.ending.verdict is Verdict.LOOP
 
 
 def test_damage_is_read_from_the_tensors_of_real_shards(tiny: Path, tiny_q4: Path) -> None:

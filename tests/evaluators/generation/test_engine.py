@@ -5,16 +5,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demo.corpus import FOLDER
-from evaluators.errors import EvaluationInputError, SettingsError
+from evaluators.errors import DecodeError, EvaluationInputError, ReferenceMismatch, SettingsError
+from evaluators.generation import engine as engine_module
 from evaluators.generation.engine import GreedyEngine
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.templates import TemplateError
 from evaluators.generation.transcript import Asked, Generation, Turn
+from evaluators.in_process import InProcessEvaluator
+from evaluators.process import EvaluatorProcess
 from evaluators.repetition import Verdict
 from evaluators.settings import RuntimeSettings
+from tests.evaluators.conftest import quantize
 from tests.models import tiny_model
 
 MODEL = FOLDER / "model" / "demo-F16.gguf"
@@ -126,6 +131,27 @@ def test_nothing_asked_is_nothing_answered() -> None:
     assert answers([], TOGETHER).transcripts == ()
 
 
+def test_a_memory_that_cannot_take_tokens_back_gets_no_drafts(
+    one_by_one: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GreedyEngine, "can_take_back", property(lambda engine: False))
+    plain = answers(problems(6), TOGETHER, drafts=drafts_of(one_by_one))
+    assert plain.transcripts == one_by_one.transcripts
+    assert plain.accepted_draft_tokens == 0
+    assert "speculative=no" in plain.batch_shape
+
+
+def test_drafts_of_another_vocabulary_are_refused() -> None:
+    with pytest.raises(ReferenceMismatch, match="another vocabulary"):
+        answers(problems(1), TOGETHER, drafts={"p001": [5, 914]})
+
+
+def test_logits_that_are_no_numbers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "logits", lambda context, rows, size: np.full((rows, size), np.nan, np.float32))
+    with pytest.raises(DecodeError, match="not numbers"):
+        answers(problems(1), TOGETHER)
+
+
 def test_ids_are_unique() -> None:
     with pytest.raises(EvaluationInputError, match="same id"):
         answers(problems(1) * 2, TOGETHER)
@@ -141,3 +167,35 @@ def test_a_model_without_a_chat_template_says_so(tmp_path: Path) -> None:
 def test_impossible_settings(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError):
         GenerationSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_loop_of_a_low_bit_file_is_cut_short(tmp_path: Path) -> None:
+    """Q2_K repeats one line of this list for ever, F16 stops (demo/README.md)."""
+    quantize(MODEL, tmp_path / "Q2_K.gguf", "Q2_K")
+    asked = [Asked("list", None, "Question: Write a list of 6 things near the river.\nAnswer:", "on", 850)]
+    settings = replace(ONE_BY_ONE, ctx_size=900)
+    (cut,) = answers(asked, settings, model=tmp_path / "Q2_K.gguf").transcripts
+    assert cut.ending.verdict is Verdict.LOOP
+    assert len(cut.tokens) < 800
+    (whole,) = answers(asked, replace(settings, stop_loops=False), model=tmp_path / "Q2_K.gguf").transcripts
+    assert len(whole.tokens) == 850
+    assert whole.tokens[: len(cut.tokens)] == cut.tokens
+    (sound,) = answers(asked, settings).transcripts
+    assert sound.ending.verdict is Verdict.STOPPED
+
+
+def test_evaluators_answer_alike_in_this_process_and_in_a_child(one_by_one: Generation) -> None:
+    seen: list[tuple[int, int]] = []
+    here = InProcessEvaluator(RUNTIME).generate([MODEL], problems(6), TOGETHER, drafts_of(one_by_one))
+    with EvaluatorProcess(RUNTIME) as process:
+        there = process.generate(
+            [MODEL], problems(6), TOGETHER, drafts_of(one_by_one), lambda done, total: seen.append((done, total))
+        )
+        assert there.transcripts == here.transcripts
+        assert there.batch_shape == here.batch_shape
+        assert seen[-1] == (6, 6)
+        assert seen == sorted(seen)
+        before = process.process_id
+        with pytest.raises(EvaluationInputError, match="prompt p001 has 83 tokens"):
+            process.generate([MODEL], problems(1), replace(TOGETHER, ctx_size=64))
+        assert process.process_id == before
