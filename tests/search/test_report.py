@@ -29,7 +29,8 @@ def trial(number: int, kld: float | None, size_bytes: int, **more: Any) -> Trial
         "id": number, "study_id": 1, "number": number, "state": "complete", "origin": "mean", "name": None,
         "budget_bytes": size_bytes, "recipe_id": number, "size_bytes": size_bytes, "mean_kld": kld,
         "mean_kld_standard_error": None, "perplexity": None, "chunks_scored": 1, "tokens_spent": 10,
-        "predicted_kld": None, "predicted_kld_standard_error": None, "params": {}, "layer_types": None, "metrics": None, "error": None, "attempts": 1,
+        "predicted_kld": None, "predicted_kld_standard_error": None, "params": {}, "layer_types": None, "metrics": None,
+        "error": None, "attempts": 1,
         "started_at": 0.0, "finished_at": 1.0, "duration_seconds": 1.0,
     }  # fmt: skip
     return TrialRecord(**(values | more))
