@@ -10,7 +10,7 @@ import pytest
 
 from demo.corpus import FOLDER
 from evaluators.errors import DecodeError, EvaluationInputError, ReferenceMismatch, SettingsError
-from evaluators.generation import engine as engine_module
+from evaluators.generation import run
 from evaluators.generation.engine import GreedyEngine
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.templates import TemplateError
@@ -81,7 +81,9 @@ def test_a_wrong_draft_changes_nothing(one_by_one: Generation) -> None:
     """Another question's answer, and its own with every tenth token changed."""
     own = drafts_of(one_by_one)
     shifted = dict(zip(own, [*list(own.values())[1:], ()], strict=True))
-    broken = {name: [7 if place % 10 == 9 else token for place, token in enumerate(own[name])] for name in own}
+    broken: dict[str, Sequence[int]] = {
+        name: [7 if place % 10 == 9 else token for place, token in enumerate(own[name])] for name in own
+    }
     for drafts in (shifted, broken):
         found = answers(problems(6), replace(TOGETHER, max_parallel=1), drafts=drafts)
         assert found.transcripts == one_by_one.transcripts
@@ -147,7 +149,7 @@ def test_drafts_of_another_vocabulary_are_refused() -> None:
 
 
 def test_logits_that_are_no_numbers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "logits", lambda context, rows, size: np.full((rows, size), np.nan, np.float32))
+    monkeypatch.setattr(run, "logits", lambda context, rows, size: np.full((rows, size), np.nan, np.float32))
     with pytest.raises(DecodeError, match="not numbers"):
         answers(problems(1), TOGETHER)
 

@@ -51,7 +51,7 @@ def loop(step: int, *, stop_loops: bool = True) -> list[int]:
         at = answer.length - 3
         answer.accept(proposed, tokens[at : at + len(proposed) + 1], ends)
     assert not answer.stopped
-    return answer.answer.tolist()
+    return [int(token) for token in answer.answer]
 
 
 def test_a_proven_loop_ends_the_answer_at_the_same_token_whatever_the_steps_are() -> None:
