@@ -10,7 +10,7 @@ from rich.table import Table
 
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
 from optimizer.commands.shown import err, out, print_json, show_report
-from optimizer.commands.studies import best_so_far, existing_store, finished_study, named_study
+from optimizer.commands.studies import existing_store, finished_study, named_study
 from optimizer.errors import ConfigError, StudyError
 from optimizer.export.layer_types_text import layer_types_text
 from optimizer.export.model_card import model_card
@@ -24,8 +24,8 @@ from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.best import best_of_study, kept_out, winners
 from optimizer.search.claiming import kept_config
-from optimizer.search.gate import kept_out
 from optimizer.search.planning import Plan, make_plan
 from optimizer.store import Store, StudyRecord, TrialRecord
 from optimizer.text_files import make_folder, write_text
@@ -61,8 +61,7 @@ def trials(
     for column in ("trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens"):
         right = column in ("trial", "bytes", "PPL", "chunks", "predicted", "tokens")
         table.add_column(column, justify="right" if right else "left")
-    own = [trial for trial in found if trial.state == "complete" and kept_out(trial) is None]
-    best = min(own, key=lambda t: t.mean_kld or 0.0, default=None)
+    best = best_of_study(record, found)
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
         predicted = "" if trial.predicted_kld is None else f"{trial.predicted_kld:.6f}"
@@ -156,9 +155,8 @@ def export(
     with existing_store(workplace) as store:
         record = named_study(store, study)
         if trial is None:
-            found = best_so_far(store, record)
-            if record.report:
-                found = store.trial(record.id, _fronts(dict(record.report))[0]["best"]["trial"])
+            numbers = winners(record.report)
+            found = store.trial(record.id, numbers[0]) if numbers else best_of_study(record, store.trials(record.id))
             if found is None:
                 raise StudyError(f"study {study} has no complete trial yet; continue the search")
         else:

@@ -1,6 +1,5 @@
 """`layerquant status`, `stop`: studies by their names, looked at from outside while they run."""
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +10,9 @@ from optimizer.commands.findings import best_hint, honesty_line, wider_line
 from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
-from optimizer.search.report import best_trial
+from optimizer.search.best import best_of_study
 from optimizer.search.study_report import honesty_of, wider_object
-from optimizer.store import Store, StudyRecord, TrialRecord
+from optimizer.store import Store, StudyRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 
@@ -58,19 +57,10 @@ def _findings(shown: dict[str, Any]) -> list[str]:
     return lines
 
 
-def best_so_far(store: Store, record: StudyRecord) -> TrialRecord | None:
-    """The best complete trial of a study; rivals of types that it may not use do not count."""
-    return _best_of(record, store.trials(record.id, ("complete",)))
-
-
-def _best_of(record: StudyRecord, trials: list[TrialRecord]) -> TrialRecord | None:
-    return best_trial(trials, (record.progress or {}).get("rivals_only", ()), sys.maxsize)
-
-
 def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
     """`status --json` of one study."""
     found, trials = store.status(record.id), store.trials(record.id, ("complete",))
-    best, honesty = _best_of(record, trials), honesty_of(trials)
+    best, honesty = best_of_study(record, trials), honesty_of(trials)
     return {
         "study": found.study,
         "state": found.state,

@@ -7,8 +7,8 @@ from evaluators.behaviour.outcome import BehaviourResult
 from evaluators.behaviour.scores import compare, score
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
+from optimizer.search.best import kept_out
 from optimizer.search.budget import Budget
-from optimizer.search.gate import kept_out
 from optimizer.search.planning import Plan
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.suites import Questions

@@ -16,9 +16,10 @@ from evaluators.errors import EvaluationError
 from optimizer.errors import EngineError, StudyError
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET, Baseline
+from optimizer.search.best import kept_out
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
-from optimizer.search.gate import Gate, kept_out
+from optimizer.search.gate import Gate
 from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.optuna_view import as_optuna, optuna_view
 from optimizer.search.prior import Prior

@@ -10,19 +10,10 @@ from typing import Any
 from evaluators.behaviour.gate import ask_gate
 from evaluators.behaviour.scores import score
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.best import KEPT_OUT
 from optimizer.search.context import SearchContext
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.suites import Questions, SuiteChoice
-from optimizer.store import TrialRecord
-
-KEPT_OUT = "kept_out"
-"""The metric that says, in words, why the gate stayed shut."""
-
-
-def kept_out(trial: TrialRecord) -> str | None:
-    """Why the gate stayed shut for this trial; None where it opened, or was never asked."""
-    reason = (trial.metrics or {}).get(KEPT_OUT)
-    return None if reason is None else str(reason)
 
 
 class Gate:

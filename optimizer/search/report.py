@@ -4,31 +4,19 @@ The winner of a budget is the complete trial of lowest KLD on search text that f
 for; whether report text agrees is for the report to say.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from evaluators.errors import EvaluationError
 from optimizer.errors import StudyError
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.best import best_trial
 from optimizer.search.budget import Budget
-from optimizer.search.gate import kept_out
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.preset_ladder import Measured, climb, interpolated, least_kld, presets_above
 from optimizer.search.report_rows import ReportItem, baseline_row, verdict, winner_row
 from optimizer.store import Store, StudyRecord, TrialRecord
-
-
-def best_trial(trials: Iterable[TrialRecord], rivals_only: Collection[str], budget_bytes: int) -> TrialRecord | None:
-    """The complete trial of lowest KLD on search text within the budget, without rivals of types that are not allowed.
-
-    Equal ones: the smaller, then the earlier. Those that the gate kept out come behind all others, and a rival is
-    better than nothing.
-    """
-    complete = [t for t in trials if t.state == "complete" and t.mean_kld is not None and t.size_bytes <= budget_bytes]
-    own = [trial for trial in complete if trial.name not in rivals_only] or complete
-    own = [trial for trial in own if kept_out(trial) is None] or own
-    return min(own, key=lambda trial: (trial.mean_kld or 0.0, trial.size_bytes, trial.number), default=None)
 
 
 def winner(store: Store, study: StudyRecord, budget: Budget, rivals_only: Collection[str]) -> TrialRecord:

@@ -17,6 +17,7 @@ from evaluators.process import EvaluatorProcess
 from optimizer.progress import Reporter
 from optimizer.quantization.weight_error import weight_errors
 from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_chunks
+from optimizer.search.best import RIVALS_ONLY
 from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
@@ -124,7 +125,7 @@ def _run_phases(
         target_trials=plan.config.trials * len(plan.budgets),
         events=[NewEvent("study.started")] if context.study.state == "created" else [],
     )
-    context.reporter.keep("rivals_only", sorted(plan.rivals_only))
+    context.reporter.keep(RIVALS_ONLY, sorted(plan.rivals_only))
     started = time.monotonic()
     search_text = _prepare(context, bench, workplace, texts[0], settings.chunks, "search text")
     noise = _noise_floor(context, bench, search_text)

@@ -2,7 +2,7 @@
 
 from rich.markup import escape
 
-from optimizer.search.gate import kept_out
+from optimizer.search.best import kept_out
 from optimizer.store import TrialRecord
 
 HEADER = f"{'trial':>5} {'recipe':<20} {'bytes':>14} {'KLD (nats/token)':<19} {'chunks':>6} {'s':>6}"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from optimizer.errors import StudyError
@@ -10,7 +10,7 @@ from optimizer.store.columns import database_now
 from optimizer.store.database import Database
 from optimizer.store.leases import living_holder
 from optimizer.store.records import COUNTED_STATES, TRIAL_STATES, StudyState, StudyStatus, TrialRecord
-from optimizer.store.rows import columns, read
+from optimizer.store.rows import columns
 from optimizer.store.schema import Study, Trial
 
 if TYPE_CHECKING:
@@ -38,16 +38,10 @@ class Overview(Database):
                 progress=study.progress,
                 trials=counts,
                 target_trials=study.target_trials,
-                best=_best(session, study_id),
                 eta_seconds=_eta_seconds(session, study, counts, now),
                 tokens_evaluated=study.tokens_evaluated,
                 stop_requested=study.stop_requested_at is not None,
             )
-
-    def best_trial(self, study_id: int, *, budget_bytes: int | None = None) -> TrialRecord | None:
-        """The complete trial of the lowest mean KLD (the smaller, then the earlier one where equal)."""
-        with self.reading() as session:
-            return _best(session, study_id, budget_bytes)
 
     def trials_frame(self, study_id: int) -> "pandas.DataFrame":
         """One row a trial by number, one column a field of TrialRecord but `id`, `study_id` and `params`."""
@@ -62,15 +56,6 @@ class Overview(Database):
 def _counts(session: Session, study_id: int) -> dict[str, int]:
     counted = select(Trial.state, func.count().label("trials")).where(Trial.study_id == study_id).group_by(Trial.state)
     return {row.state: row.trials for row in session.execute(counted)}
-
-
-def _best(session: Session, study_id: int, budget_bytes: int | None = None) -> TrialRecord | None:
-    where: list[ColumnElement[bool]] = [Trial.study_id == study_id, Trial.state == "complete"]
-    if budget_bytes is not None:
-        where.append(Trial.size_bytes <= budget_bytes)
-    best = select(Trial.id).where(*where).order_by(Trial.mean_kld, Trial.size_bytes, Trial.number).limit(1)
-    found: list[TrialRecord] = read(session, Trial, TrialRecord, Trial.id == best.scalar_subquery())
-    return found[0] if found else None
 
 
 def _eta_seconds(session: Session, study: Study, counts: dict[str, int], now: float) -> float | None:

@@ -244,8 +244,6 @@ class StudyStatus:
     trials: Mapping[str, int]
     """State -> count, every state present."""
     target_trials: int | None
-    best: TrialRecord | None
-    """Complete trial of the lowest mean KLD."""
     eta_seconds: float | None
     """None where nothing is known yet."""
     tokens_evaluated: int

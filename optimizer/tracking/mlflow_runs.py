@@ -21,6 +21,7 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Metric, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
+from optimizer.search.best import reported_best  # noqa: E402
 from optimizer.store import EventRecord, Store, StudyRecord, TrialRecord  # noqa: E402
 
 EXPERIMENT = "layerquant"
@@ -62,7 +63,7 @@ class MlflowRuns:
             self._add_artifact(parent if trial is None else self._child(study, trial, parent).info.run_id, event)
 
     def _end_study(self, study: StudyRecord, parent: str) -> None:
-        best = self._store.best_trial(study.id)
+        best = reported_best(self._store, study)
         at = _milliseconds(study.finished_at)
         if best is not None:
             metrics = [Metric(name, value, at, 0) for name, value in _numbers(best).items()]

@@ -8,7 +8,7 @@ import pytest
 
 from evaluators.settings import RuntimeSettings
 from optimizer.errors import ConfigError
-from optimizer.search.gate import KEPT_OUT, kept_out
+from optimizer.search.best import KEPT_OUT, kept_out
 from optimizer.search.planning import Plan
 from optimizer.search.runner import Outcome, run_search
 from optimizer.store import TrialRecord

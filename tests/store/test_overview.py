@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from optimizer.errors import StudyError
-from optimizer.store import NewEvent, Store, TrialOutcome
+from optimizer.store import NewEvent, Store
 from tests.store.studies import Fixture
 
 
 def test_status_of_a_new_study(store: Store, study: Fixture) -> None:
     status = store.status(study.study_id)
-    assert (status.study, status.state, status.best, status.eta_seconds) == ("night", "created", None, None)
+    assert (status.study, status.state, status.eta_seconds) == ("night", "created", None)
     assert status.trials == {"complete": 0, "pruned": 0, "failed": 0, "running": 0}
 
 
@@ -28,22 +28,8 @@ def test_another_process_reads_while_one_writes(store: Store, study: Fixture, tm
     study.finish(study.start())
     with Store.open(tmp_path) as other, store.writing() as session:
         session.connection().exec_driver_sql("UPDATE trials SET mean_kld = 9")
-        best = other.status(study.study_id).best
-        assert best is not None
-        assert best.mean_kld == 0.5
-
-
-def test_the_best_trial(store: Store, study: Fixture) -> None:
-    study.finish(study.start(size_bytes=100), 0.5)
-    study.finish(study.start(size_bytes=90), 0.5)
-    study.finish(study.start(size_bytes=90), 0.5)
-    study.finish(study.start(size_bytes=200), 0.1)
-    store.finish_trial(study.lease, study.start().id, TrialOutcome("pruned", mean_kld=0.01))
-    numbers = [
-        best.number if (best := store.best_trial(study.study_id, budget_bytes=budget)) else None
-        for budget in (None, 150, 10)
-    ]
-    assert numbers == [3, 1, None]
+        assert other.status(study.study_id).trials["complete"] == 1
+        assert [trial.mean_kld for trial in other.trials(study.study_id)] == [0.5]
 
 
 def test_eta_from_the_times_of_the_last_trials(store: Store, study: Fixture) -> None:

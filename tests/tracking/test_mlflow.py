@@ -87,6 +87,10 @@ def test_down_then_up_then_killed_between_sending_and_marking(study: Fixture, tr
 def test_what_a_finished_study_shows(study: Fixture, tracking: Path, tmp_path: Path) -> None:
     _search(study, 1)
     store = study.store
+    kept_out = TrialOutcome("complete", mean_kld=0.1, metrics={"kept_out": "never ends on p1"})
+    store.finish_trial(
+        study.lease, (trial := study.start()).id, kept_out, events=[NewEvent("trial.finished", trial_id=trial.id)]
+    )
     failed = study.start()
     store.finish_trial(
         study.lease,
@@ -112,9 +116,9 @@ def test_what_a_finished_study_shows(study: Fixture, tracking: Path, tmp_path: P
     mirror.stop()
     (parent,), children = _runs(study, mirror)
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["mean_kld"] == 0.5
-    assert [run.info.status for run in children] == ["FINISHED", "FAILED"]
-    assert children[1].data.tags["layerquant.error"] == "GGML_ASSERT"
+    assert (parent.data.tags["layerquant.best"], parent.data.metrics["mean_kld"]) == ("0", 0.5)
+    assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
+    assert children[2].data.tags["layerquant.error"] == "GGML_ASSERT"
     artifacts = Path(parent.info.artifact_uri.removeprefix("file://"))
     assert artifacts.is_relative_to(tracking / "mlartifacts")
     assert sorted(path.name for path in artifacts.iterdir()) == ["card.md", "config.json", "report.json", "winner.txt"]

@@ -1,0 +1,47 @@
+"""Which trial is the best: the one rule that the report, `status`, `trials`, `export` and the mirrors share."""
+
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from optimizer.store import Store, StudyRecord, TrialRecord
+
+KEPT_OUT = "kept_out"
+"""The metric that says, in words, why the gate stayed shut."""
+RIVALS_ONLY = "rivals_only"
+"""Key of a study's progress: names of baselines of types that the search may not use."""
+
+
+def kept_out(trial: TrialRecord) -> str | None:
+    """Why the gate stayed shut for this trial; None where it opened, or was never asked."""
+    reason = (trial.metrics or {}).get(KEPT_OUT)
+    return None if reason is None else str(reason)
+
+
+def best_trial(trials: Iterable[TrialRecord], rivals_only: Collection[str], budget_bytes: int) -> TrialRecord | None:
+    """The complete trial of lowest KLD on search text within the budget, without rivals of types that are not allowed.
+
+    Equal ones: the smaller, then the earlier. Those that the gate kept out come behind all others, and a rival is
+    better than nothing.
+    """
+    complete = [t for t in trials if t.state == "complete" and t.mean_kld is not None and t.size_bytes <= budget_bytes]
+    own = [trial for trial in complete if trial.name not in rivals_only] or complete
+    own = [trial for trial in own if kept_out(trial) is None] or own
+    return min(own, key=lambda trial: (trial.mean_kld or 0.0, trial.size_bytes, trial.number), default=None)
+
+
+def best_of_study(study: StudyRecord, trials: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The best of a study's trials so far: the winner, if it ended now, of its largest budget."""
+    return best_trial(trials, (study.progress or {}).get(RIVALS_ONLY, ()), sys.maxsize)
+
+
+def winners(report: Mapping[str, Any] | None) -> list[int]:
+    """Numbers of the trials that a report names, one a budget, small first; none without a report."""
+    fronts = (report or {}).get("fronts") or [report or {}]
+    return [int(each["best"]["trial"]) for each in fronts if "best" in each]
+
+
+def reported_best(store: Store, study: StudyRecord) -> TrialRecord | None:
+    """The report's winner, of the largest budget; without a report the best so far."""
+    numbers = winners(study.report)
+    return store.trial(study.id, numbers[-1]) if numbers else best_of_study(study, store.trials(study.id))
