@@ -50,9 +50,14 @@ class PromptReport:
             return None
         return cls(str(document["suite"]), tuple(_row(each) for each in document["rows"]), document.get("kept_out"))
 
+    @property
+    def nothing_left(self) -> str:
+        """What is said where there are no rows."""
+        return f"prompts of {self.suite}: none are left to report on, the search chose by all of the suite"
+
     def lines(self) -> list[str]:
         """For a terminal."""
-        lines = [f"prompts of {self.suite}, which the search never saw:"]
+        lines = [f"prompts of {self.suite}, which the search never saw:" if self.rows else self.nothing_left]
         for row in self.rows:
             against = f"; the winner against it: {row.paired_text}" if row.paired else ""
             lines.append(

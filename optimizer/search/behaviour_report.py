@@ -28,21 +28,25 @@ def behaviour_report(
 ) -> dict[str, Any]:
     """The object `prompts` of one budget's report. rows: its baselines, measured on report text.
 
-    `kept_out` tells why the gate stayed shut for the winner, where it let nobody through.
+    `kept_out` tells why the gate stayed shut for the winner, where it let nobody through. Of a suite whose
+    prompts all chose there are no rows.
     """
+    report = {
+        "suite": questions.suite.name,
+        "suite_sha256": questions.suite.sha256,
+        "total": len(questions.suite.prompts),
+        "kept_out": kept_out(best),
+    }
+    if not questions.suite.prompts:
+        return {**report, "rows": []}
     source, winner = behaviours.source(questions), behaviours.of(recipe, questions, f"trial {best.number}")
     measured = {SOURCE: (SOURCE, source), WINNER: (best.name or f"trial {best.number}", winner)}
     rival = strongest_preset(rows)
     if rival is not None and rival != best.name:
         preset = next(each.recipe for each in plan.baselines[budget] if each.name == rival)
         measured[PRESET] = (rival, behaviours.of(preset, questions, rival))
-    return {
-        "suite": questions.suite.name,
-        "suite_sha256": questions.suite.sha256,
-        "total": len(questions.suite.prompts),
-        "kept_out": kept_out(best),
-        "rows": [_row(kind, name, found, winner, source) for kind, (name, found) in measured.items()],
-    }
+    rows_of = [_row(kind, name, found, winner, source) for kind, (name, found) in measured.items()]
+    return {**report, "rows": rows_of}
 
 
 def strongest_preset(rows: list[dict[str, Any]]) -> str | None:

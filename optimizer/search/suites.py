@@ -23,7 +23,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class SuiteChoice:
-    """Both halves, and how their answers are generated."""
+    """Both halves, and how their answers are generated. With a gate the report's half may be empty."""
 
     name: str
     search: Questions
@@ -44,20 +44,21 @@ def choose_suite(config: SearchConfig, *, beside: Path | None = None) -> SuiteCh
     if config.prompts is None:
         return None
     suite = load_suite(find_suite(config.prompts, beside=beside))
-    search, report = search_and_report_half(suite)
+    search, report = search_and_report_half(suite, gate=config.gate)
     values = config.generation.model_dump(exclude_none=True)
     if config.generation.chat_template is not None:
         values["chat_template"] = read_template(find_file(config.generation.chat_template, beside=beside))
     return SuiteChoice(suite.name, search, report, GenerationSettings(**values))
 
 
-def search_and_report_half(suite: Suite) -> tuple[Questions, Questions]:
-    """Raises ConfigError where one of them would be empty."""
+def search_and_report_half(suite: Suite, *, gate: bool = True) -> tuple[Questions, Questions]:
+    """Raises ConfigError where the half is empty that the work begins with: the gate's, or without one the report's."""
     search, report = suite.halves()
-    if not search.prompts or not report.prompts:
+    if not (search if gate else report).prompts:
+        needed, use = ("search", "to choose by") if gate else ("report", "to report on")
         raise ConfigError(
-            f"suite {suite.name} has too few prompts to be cut in two: a search chooses on one half and reports on the "
-            "other; give a suite of two prompts or more"
+            f"suite {suite.name} has too few prompts: cut in two, its {needed} half is empty, and nothing is left "
+            f"{use}; give a suite of two prompts or more"
         )
     return Questions(search, "search"), Questions(report, "report")
 

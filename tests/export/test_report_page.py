@@ -170,3 +170,5 @@ def test_prompts_are_shown_where_there_are_some() -> None:
     for words in ("core/report <i>", "19 of 24 (50-90 %), 1 unavailable", "62.50 %", "4 gained, 1 lost, p = 0.38"):
         assert words in seen.text
     assert "solves 3 of 9 <b>" in seen.text
+    assert "none are left to report on" not in seen.text
+    assert "core/report <i>: none are left to report on" in page(prompts={**PROMPTS, "rows": []}).text

@@ -24,3 +24,9 @@ def test_a_winner_that_the_gate_kept_out_is_called_so() -> None:
 
 def test_reports_without_prompts_have_none() -> None:
     assert PromptReport.from_json(None) is None
+
+
+def test_a_suite_with_nothing_left_for_the_report_says_so_and_has_no_figures() -> None:
+    seen = PromptReport.from_json({**PROMPTS, "suite": "one/report", "rows": []})
+    assert seen is not None
+    assert seen.lines() == ["prompts of one/report: none are left to report on, the search chose by all of the suite"]

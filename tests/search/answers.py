@@ -23,9 +23,9 @@ def always_right(types: Mapping[str, str], question_id: str) -> str:
     return RIGHT
 
 
-def write_suite(path: Path, prompts: int = 8) -> Path:
+def write_suite(path: Path, prompts: int = 8, category: str = "sums") -> Path:
     entries = [
-        f'  - {{id: p{number}, category: sums, raw: "3 + 4 = ?", max_tokens: 40, checks: [{{number: 7}}]}}'
+        f'  - {{id: p{number}, category: {category}, raw: "3 + 4 = ?", max_tokens: 40, checks: [{{number: 7}}]}}'
         for number in range(prompts)
     ]
     path.write_text("\n".join(["name: sums", "prompts:", *entries, ""]))

@@ -8,6 +8,7 @@ import pytest
 
 from evaluators.settings import RuntimeSettings
 from optimizer.errors import ConfigError
+from optimizer.export.report_prompts import PromptReport
 from optimizer.search.best import KEPT_OUT, kept_out
 from optimizer.search.planning import Plan
 from optimizer.search.runner import Outcome, run_search
@@ -161,6 +162,18 @@ def test_without_the_gate_prompts_are_for_the_report_alone(tmp_path: Path) -> No
     assert report["prompts"]["total"] == 4
 
 
+def test_where_all_prompts_chose_the_report_has_none_and_says_so(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path / "one.yaml", prompts=1)
+    search = GatedSearch(tmp_path, gated(tmp_path, trials=2, sampler="random", prompts=str(suite)))
+    document = search.search().study.report
+    assert document is not None
+    assert (document["prompts"]["total"], document["prompts"]["rows"]) == (0, [])
+    assert {questions for _, questions, _ in search.asked} == {("p0",)}
+    seen = PromptReport.from_json(document["prompts"])
+    assert seen is not None
+    assert "none are left to report on" in seen.lines()[0]
+
+
 def test_another_suite_is_another_study(looping: GatedSearch) -> None:
     folder = looping.workplace.studies.parent
     other = prepare(folder, trials=TRIALS, prompts=str(write_suite(folder / "other.yaml", prompts=9)))
@@ -171,9 +184,15 @@ def test_another_suite_is_another_study(looping: GatedSearch) -> None:
 
 
 def test_a_suite_that_cannot_be_halved_or_found_is_refused(tmp_path: Path) -> None:
-    one = write_suite(tmp_path / "one.yaml", prompts=1)
-    with pytest.raises(ConfigError, match="too few prompts"):
-        prepare(tmp_path, prompts=str(one))
+    for_report, for_search = (
+        str(write_suite(tmp_path / f"{category}.yaml", prompts=1, category=category))
+        for category in ("riddles", "sums")
+    )
+    with pytest.raises(ConfigError, match="its search half is empty, and nothing is left to choose by"):
+        prepare(tmp_path, prompts=for_report)
+    with pytest.raises(ConfigError, match="its report half is empty"):
+        prepare(tmp_path, prompts=for_search, gate=False)
+    assert prepare(tmp_path, prompts=for_report, gate=False).prompts is not None
     with pytest.raises(ConfigError, match=r"no prompt suite 'cor'; shipped are .*demo"):
         prepare(tmp_path, prompts="cor")
     with pytest.raises(ConfigError, match="no such file"):
