@@ -117,6 +117,9 @@ class SearchConfig(Settings):
     gate: bool = Field(
         default=True, description="with prompts: who solves fewer than the incumbent, or loops, does not win"
     )
+    gate_proxy: bool = Field(
+        default=True, description="before the gate: KLD on the source's own answers, where nothing is generated"
+    )
     imatrix: str | None = None
     sampler: Sampler = "layerquant"
     trials: int = Field(

@@ -145,7 +145,7 @@ def _run_phases(
     if not store.count_trials(context.study.id, TRIAL_STATES):
         reporter.keep(TOKENS_BEFORE_TRIALS, store.study(context.study.id).tokens_evaluated)
     behaviours = StudyBehaviours(context, bench, plan.prompts) if plan.prompts else None
-    gate = open_gate(context, plan.prompts, behaviours)
+    gate = open_gate(context, bench, workplace, plan.prompts, behaviours)
     reporter.line(f"[bold]{HEADER}[/bold]")
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):

@@ -2,66 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from evaluators.settings import RuntimeSettings
 from optimizer.errors import ConfigError
 from optimizer.export.report_prompts import PromptReport
 from optimizer.search.best import KEPT_OUT, kept_out
-from optimizer.search.planning import Plan
-from optimizer.search.runner import Outcome, run_search
-from optimizer.store import TrialRecord
-from optimizer.workplace import Workplace
-from tests.search.answers import LOOP, RIGHT, WRONG, AnsweringEvaluator, write_suite
-from tests.search.searches import Search, prepare
-
-TRIALS = 13
-
-
-class GatedSearch(Search):
-    def __init__(self, folder: Path, plan: Plan, **options: Any) -> None:
-        super().__init__(folder, plan, **options)
-        # Quantizing takes most of these searches' time, and they all search the same model.
-        self.workplace = Workplace(folder / "studies", bank=folder.parent / "bank")
-        self.evaluators: list[AnsweringEvaluator] = []
-
-    def search(self, *, stops_answering_at: int | None = None) -> Outcome:
-        def make(settings: RuntimeSettings) -> AnsweringEvaluator:
-            made = AnsweringEvaluator(settings, stops_answering_at=stops_answering_at, **self.options)
-            self.evaluators.append(made)
-            return made
-
-        return run_search(self.plan, self.workplace, self.reporter, [False], name=self.name, evaluator_factory=make)
-
-    @property
-    def asked(self) -> list[tuple[Mapping[str, str], tuple[str, ...], int]]:
-        return [each for evaluator in self.evaluators for each in evaluator.asked]
-
-    def records(self) -> list[TrialRecord]:
-        with self.workplace.open_store() as store:
-            study = store.find_study(self.name)
-            assert study is not None
-            return store.trials(study.id)
-
-
-def gated(folder: Path, **changes: Any) -> Plan:
-    suite = write_suite(folder / "sums.yaml")
-    return prepare(folder, **{"trials": TRIALS, "prompts": str(suite), **changes})
-
-
-class OnlyBaselines:
-    """The source and the baselines answer well; whatever the search proposes gives this answer to one prompt."""
-
-    def __init__(self, plan: Plan, said: str) -> None:
-        recipes = [each.recipe.tensor_types for group in plan.baselines.values() for each in group]
-        self._known = [dict(types) for types in recipes]
-        self._said = said
-
-    def __call__(self, types: Mapping[str, str], question_id: str) -> str:
-        own = any(all(types[name] == given for name, given in known.items()) for known in self._known)
-        return RIGHT if own or set(types.values()) <= {"F16", "F32"} else self._said
+from tests.search.answers import LOOP, RIGHT, write_suite
+from tests.search.gated import TRIALS, GatedSearch, OnlyBaselines, gated
+from tests.search.searches import prepare
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +39,10 @@ def test_a_trial_says_what_it_solved_and_its_line_why_it_is_out(looping: GatedSe
     metrics = out.metrics or {}
     assert (metrics["prompts_solved"], metrics["prompts_total"], metrics["prompts_loops"]) == (0, 4, 4)
     assert any("kept out: " in line and "never ends" in line for line in looping.reporter.lines)
+
+
+def test_answers_too_short_for_a_first_look_are_said_to_be_so_once(looping: GatedSearch) -> None:
+    assert sum("the source's answers fill 0 chunks of 64 tokens" in line for line in looping.reporter.lines) == 1
 
 
 def test_only_would_be_incumbents_are_asked_with_the_source_as_their_draft(looping: GatedSearch) -> None:
@@ -134,15 +87,6 @@ def test_where_the_gate_lets_nobody_through_the_report_says_so(tmp_path: Path) -
     assert report is not None
     assert "never ends" in report["prompts"]["kept_out"]
     assert {trial.metrics[KEPT_OUT] != "" for trial in search.records() if trial.metrics} == {True}
-
-
-def test_who_solves_fewer_than_the_incumbent_is_kept_out(tmp_path: Path) -> None:
-    plan = gated(tmp_path)
-    search = GatedSearch(tmp_path, plan, behaviour=OnlyBaselines(plan, WRONG))
-    search.search()
-    reasons = [reason for trial in search.records() if (reason := kept_out(trial)) is not None]
-    assert reasons
-    assert all(reason.startswith("solves 0 of 4 prompts, the incumbent 4; lost: p") for reason in reasons)
 
 
 def test_without_prompts_nothing_is_generated_and_nothing_kept(tmp_path: Path) -> None:
