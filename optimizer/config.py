@@ -117,6 +117,9 @@ class SearchConfig(Settings):
     gate: bool = Field(
         default=True, description="with prompts: who solves fewer than the incumbent, or loops, does not win"
     )
+    objective: Literal["kld", "kld+prompts"] = Field(
+        default="kld", description="kld+prompts: all complete trials answer, and the front of both is reported"
+    )
     gate_proxy: bool = Field(
         default=True, description="before the gate: KLD on the source's own answers, where nothing is generated"
     )

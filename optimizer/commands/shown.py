@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from optimizer.commands.findings import front_lines, honesty_line, wider_lines
+from optimizer.export.report_prompt_front import prompt_front_lines, prompt_front_rows
 from optimizer.export.report_prompts import PromptReport
 from optimizer.search.budget import show_bytes
 
@@ -119,7 +120,8 @@ def _budget_lines(each: Mapping[str, Any]) -> list[str]:
     if "leftover_bytes" in each:
         lines.append(f"{each['leftover_bytes']:,} bytes of the budget are left ({100 * each['leftover_share']:.3f} %)")
     prompts = PromptReport.from_json(each.get("prompts"))
-    return [*lines, *(prompts.lines() if prompts else []), *wider_lines(each.get("wider", ()))]
+    front = prompt_front_lines(prompt_front_rows(each.get("prompt_front")))
+    return [*lines, *(prompts.lines() if prompts else []), *front, *wider_lines(each.get("wider", ()))]
 
 
 def _study_lines(report: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from optimizer.errors import StudyError
 from optimizer.export.report_findings import Forecasts, ParetoFront, Wider
+from optimizer.export.report_prompt_front import PromptFrontRow, prompt_front_rows
 from optimizer.export.report_prompts import PromptReport
 
 PRESET = "preset"
@@ -56,6 +57,7 @@ class Front:
     """Of the budget, not used by the winner."""
     wider: tuple[Wider, ...]
     prompts: PromptReport | None = None
+    prompt_front: tuple[PromptFrontRow, ...] = ()
 
     @property
     def interpolation(self) -> str:
@@ -136,6 +138,7 @@ def _front(document: Mapping[str, Any]) -> Front:
         leftover_bytes=budget_bytes - int(best["size_bytes"]),
         wider=tuple(Wider.from_json(hint) for hint in document.get("wider") or ()),
         prompts=PromptReport.from_json(document.get("prompts")),
+        prompt_front=prompt_front_rows(document.get("prompt_front")),
     )
 
 

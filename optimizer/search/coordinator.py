@@ -240,11 +240,20 @@ class TrialLoop:
     def _asked(
         self, trial: TrialRecord, recipe: Recipe, outcome: TrialOutcome, measurement: Measurement
     ) -> TrialOutcome:
-        """What the gate says of a trial that would be the next incumbent, among its metrics."""
-        if self._gate is None or outcome.state != "complete" or not self._leads(trial, measurement):
+        """What the gate says of a trial that would be the next incumbent, among its metrics.
+
+        Where prompts are an objective, the others answer too.
+        """
+        if self._gate is None or outcome.state != "complete":
             return outcome
-        incumbent = Recipe(self._incumbent.recipe.tensor_types) if self._incumbent is not None else None
-        said = self._gate.ask(recipe, incumbent, trial.name or trial.origin)
+        label = trial.name or trial.origin
+        if self._leads(trial, measurement):
+            incumbent = Recipe(self._incumbent.recipe.tensor_types) if self._incumbent is not None else None
+            said = self._gate.ask(recipe, incumbent, label)
+        elif self._context.plan.config.objective != "kld":
+            said = self._gate.answer(recipe, label)
+        else:
+            return outcome
         return replace(outcome, metrics={**(outcome.metrics or {}), **said})
 
     def _tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:

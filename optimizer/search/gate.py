@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluators.behaviour.gate import ask_gate
+from evaluators.behaviour.outcome import BehaviourResult
 from evaluators.behaviour.scores import score
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import Bench
@@ -17,6 +18,9 @@ from optimizer.search.proxy import Proxy, open_proxy
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.suites import Questions, SuiteChoice
 from optimizer.workplace import Workplace
+
+PROMPTS_SOLVED, PROMPTS_TOTAL = "prompts_solved", "prompts_total"
+"""Metrics of a trial that answered the search half."""
 
 
 class Gate:
@@ -39,16 +43,23 @@ class Gate:
         candidate = of(recipe, self._questions, label)
         rival = of(incumbent, self._questions, "incumbent").prompts if incumbent is not None else None
         verdict = ask_gate(candidate.prompts, rival, self._behaviours.source(self._questions).prompts)
-        scores = score(candidate.prompts)
-        metrics: dict[str, Any] = {
-            **seen,
-            "prompts_solved": scores.count.solved,
-            "prompts_total": scores.count.total,
-            "prompts_unavailable": scores.count.unavailable,
-            "prompts_loops": scores.loops,
-            "prompts_out_of_tokens": scores.out_of_tokens,
-        }
+        metrics = {**seen, **_figures(candidate)}
         return metrics if verdict.passed else {**metrics, KEPT_OUT: "; ".join(verdict.reasons)}
+
+    def answer(self, recipe: Recipe, label: str = "") -> Mapping[str, Any]:
+        """The figures on the prompts of a trial that asks for nothing. Raises EvaluationError."""
+        return _figures(self._behaviours.of(recipe, self._questions, label))
+
+
+def _figures(found: BehaviourResult) -> dict[str, Any]:
+    scores = score(found.prompts)
+    return {
+        PROMPTS_SOLVED: scores.count.solved,
+        PROMPTS_TOTAL: scores.count.total,
+        "prompts_unavailable": scores.count.unavailable,
+        "prompts_loops": scores.loops,
+        "prompts_out_of_tokens": scores.out_of_tokens,
+    }
 
 
 def open_gate(

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optimizer.search.non_dominated import non_dominated
+
 
 @dataclass(frozen=True)
 class LadderPoint:
@@ -24,11 +26,7 @@ class Interpolated:
 
 def undominated(points: Sequence[LadderPoint]) -> list[LadderPoint]:
     """Smallest first, without presets that another beats at no more bytes; KLD falls strictly along the result."""
-    kept: list[LadderPoint] = []
-    for point in sorted(points, key=lambda point: (point.n_bytes, point.kld)):
-        if not kept or point.kld < kept[-1].kld:
-            kept.append(point)
-    return kept
+    return non_dominated(points, lambda point: (point.n_bytes, point.kld))
 
 
 def preset_kld_at(points: Sequence[LadderPoint], n_bytes: int) -> Interpolated | None:

@@ -59,9 +59,9 @@ class Proxy:
 def open_proxy(
     context: SearchContext, bench: Bench, workplace: Workplace, questions: Questions, source: BehaviourResult
 ) -> Proxy | None:
-    """None where the settings want none, or, which is said, where the answers are too short for two chunks."""
+    """None where the settings want none, or have everybody answer, or, which is said, where two chunks are too many."""
     plan, settings = context.plan, bench.evaluator.settings
-    if not plan.config.gate_proxy:
+    if not plan.config.gate_proxy or plan.config.objective != "kld":
         return None
     path = workplace.study_folder(context.study.name) / TEXT_NAME
     write_text(path, answers_text(questions.suite.questions(), source, PROXY_CHUNKS * settings.ctx_size))

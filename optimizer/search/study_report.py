@@ -17,6 +17,7 @@ from optimizer.search.front import (
 from optimizer.search.honesty import Honesty, assess
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
+from optimizer.search.prompt_front import front_trials, prompt_front
 from optimizer.search.report import budget_report, winner
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.wider import kept_hints
@@ -51,6 +52,10 @@ def study_report(
                 plan, budget, best[budget], recipe, each["baselines"], behaviours, plan.prompts.report
             )
     trials = store.trials(study.id)
+    if behaviours is not None and plan.prompts is not None and plan.config.objective != "kld":
+        for budget, each in zip(plan.budgets, objects, strict=True):
+            found = front_trials(trials, plan.rivals_only, budget.n_bytes)
+            each["prompt_front"] = prompt_front(found, store, measurer, behaviours, plan.prompts.report, step)
     honesty = honesty_of(trials)
     wider = wider_object(progress, honesty)
     for budget, each in zip(plan.budgets, objects, strict=True):

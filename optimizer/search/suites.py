@@ -41,6 +41,11 @@ class SuiteChoice:
 
 def choose_suite(config: SearchConfig, *, beside: Path | None = None) -> SuiteChoice | None:
     """None where the settings name no suite. Raises ConfigError or SuiteError where it cannot be used."""
+    if config.objective == "kld+prompts" and (config.prompts is None or not config.gate):
+        raise ConfigError(
+            "objective kld+prompts needs prompts, and the gate that chooses the winner; name a suite with --prompts, "
+            "or set objective=kld"
+        )
     if config.prompts is None:
         return None
     suite = load_suite(find_suite(config.prompts, beside=beside))

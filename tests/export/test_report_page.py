@@ -164,6 +164,20 @@ def test_type_map_shows_names_where_there_is_room() -> None:
 
 
 @pytest.mark.usefixtures("short_plotly")
+def test_kld_against_prompts_is_a_table_where_it_was_an_objective() -> None:
+    assert "KLD against prompts solved" not in page().text
+    point = {
+        "trial": 7, "name": "Q4_K_M <b>", "size_bytes": 1234567, "kept_out": "never ends on p3",
+        "search": {"mean_kld": 0.0123456, "solved": 20, "total": 25},
+        "report": {"mean_kld": 0.02, "mean_kld_standard_error": 0.001, "prompts": None},
+    }  # fmt: skip
+    seen = page(prompt_front=[point])
+    for words in ("trial 7 = Q4_K_M <b>", "1,234,567", "0.012346", "20 of 25", "0.020000 ± 0.001000", "none are left"):
+        assert words in seen.text
+    assert "kept out" in seen.text
+
+
+@pytest.mark.usefixtures("short_plotly")
 def test_prompts_are_shown_where_there_are_some() -> None:
     assert "never end" not in page().text
     seen = page(prompts={**PROMPTS, "kept_out": "solves 3 of 9 <b>"})
