@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def first(folder: Path) -> dict[str, Any]:
+    """Both models' answers, kept in the folder's database and as lines."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        lines = folder / "deep" / "transcripts.jsonl"
+        arguments = (
+            "--reference",
+            folder / "tiny.gguf",
+            "--transcripts",
+            lines,
+            "--studies",
+            folder / "kept",
+            "--json",
+        )
+        assert run(["eval", str(folder / "q4.gguf"), "--prompts", str(folder / "tiny.yaml"), *map(str, arguments)]) == 0
+    found: dict[str, Any] = json.loads(printed.getvalue())
+    return found
+
+
 @pytest.fixture
 def evaluate(folder: Path, capfd: pytest.CaptureFixture[str]) -> Eval:
     def call(*arguments: str | Path) -> tuple[int, str, str]:
@@ -40,21 +63,17 @@ def evaluate(folder: Path, capfd: pytest.CaptureFixture[str]) -> Eval:
     return call
 
 
-def test_json_holds_the_contract_s_keys_and_a_paired_test(evaluate: Eval, folder: Path, tmp_path: Path) -> None:
-    lines = tmp_path / "deep" / "transcripts.jsonl"
-    code, out, err = evaluate("--reference", folder / "tiny.gguf", "--transcripts", lines, "--json")
-    assert code == 0, err
-    document = json.loads(out)
-    assert document["size_bytes"] == (folder / "q4.gguf").stat().st_size
-    assert "mean_kld" not in document
-    prompts = document["prompts"]
+def test_json_holds_the_contract_s_keys_and_a_paired_test(first: dict[str, Any], folder: Path) -> None:
+    assert first["size_bytes"] == (folder / "q4.gguf").stat().st_size
+    assert "mean_kld" not in first
+    prompts = first["prompts"]
     endings = prompts["loops"] + prompts["out_of_tokens"]
     assert (prompts["solved"], prompts["total"], prompts["unavailable"]) == (0, 2, 0)
     assert 0 <= endings <= 2
     assert set(prompts["by_category"]) == {"arithmetic", "writing"}
     assert prompts["reference"]["total"] == prompts["paired"]["compared"] == 2
     assert prompts["agreement"]["generations"] == 2
-    kept = [json.loads(line) for line in lines.read_text().splitlines()]
+    kept = [json.loads(line) for line in (folder / "deep" / "transcripts.jsonl").read_text().splitlines()]
     assert [(line["model"], line["question"]) for line in kept] == [
         ("candidate", "sum"), ("candidate", "word"), ("reference", "sum"), ("reference", "word"),
     ]  # fmt: skip
@@ -76,28 +95,23 @@ def test_a_model_alone_is_scored_without_comparison(evaluate: Eval) -> None:
     assert prompts["agreement"] is prompts["paired"] is prompts["reference"] is None
 
 
-def test_the_table_names_everything(evaluate: Eval, folder: Path) -> None:
-    code, out, err = evaluate("--reference", folder / "tiny.gguf")
-    assert code == 0, err
-    for words in ("solved", "0 of 2 (0-", "arithmetic", "never end (loops)", "out of tokens", "agrees with", "McNemar"):
-        assert words in out
-
-
 def test_kept_answers_are_not_generated_again(
-    evaluate: Eval, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluate: Eval, first: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from evaluators.process import EvaluatorProcess
-
-    arguments = ("--reference", folder / "tiny.gguf", "--studies", tmp_path, "--json")
-    _, first, _ = evaluate(*arguments)
 
     def refuse(*_: object) -> None:
         raise AssertionError("generated again")
 
     monkeypatch.setattr(EvaluatorProcess, "generate", refuse)
-    code, again, err = evaluate(*arguments)
+    arguments = ("--reference", folder / "tiny.gguf", "--studies", folder / "kept")
+    code, again, err = evaluate(*arguments, "--json")
     assert code == 0, err
-    assert json.loads(again) == json.loads(first)
+    assert json.loads(again) == first
+    code, table, err = evaluate(*arguments)
+    assert code == 0, err
+    for words in ("solved", "0 of 2 (0-", "arithmetic", "never end (loops)", "out of tokens", "agrees with", "McNemar"):
+        assert words in table
 
 
 def test_a_chat_template_that_cannot_be_read(evaluate: Eval, tmp_path: Path) -> None:
