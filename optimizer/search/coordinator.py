@@ -7,7 +7,6 @@ seed, the trial's number and the trials before it alone.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import optuna
 from optuna.trial import TrialState
@@ -15,11 +14,11 @@ from optuna.trial import TrialState
 from evaluators.errors import EvaluationError
 from optimizer.errors import EngineError, StudyError
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.baselines import PRESET, Baseline
-from optimizer.search.best import kept_out
+from optimizer.search.baselines import Baseline
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
 from optimizer.search.gate import Gate
+from optimizer.search.leader import Leader
 from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.optuna_view import as_optuna, optuna_view
 from optimizer.search.prior import Prior
@@ -55,7 +54,6 @@ class TrialLoop:
 
         `errors`: see SearchProblem.
         """
-        self._gate = gate
         self._limits = limits
         self._counted = 0
         self._proposed = 0
@@ -65,11 +63,9 @@ class TrialLoop:
         self._measurer = measurer
         self._budget = budget
         self._space = context.plan.space
-        self._incumbent: Measurement | None = None
-        self._best_preset: float | None = None
-        self._best_preset_name: str | None = None
         self._failures = 0
         config = context.plan.config
+        self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld")
         problem = SearchProblem(self._space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         self._sampler = SearchSampler(self._space, MAKERS[config.sampler](problem), seed=config.seed)
         self._study = optuna.create_study(sampler=self._sampler)
@@ -93,10 +89,10 @@ class TrialLoop:
             if index + 1 < len(waiting):
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
-            context.reporter.trials(self._counted, self._standing())
+            context.reporter.trials(self._counted, self._leader.standing())
         while self._counted < target and not self._is_spent and not self._has_its_answer:
             self._run_proposal()
-            context.reporter.trials(self._counted, self._standing())
+            context.reporter.trials(self._counted, self._leader.standing())
 
     @property
     def _has_its_answer(self) -> bool:
@@ -117,11 +113,11 @@ class TrialLoop:
             if trial.budget_bytes != self._budget.n_bytes or trial.number in exclude:
                 continue
             self._study.add_trial(as_optuna(self._space, trial))
-            self._note_preset(trial)
+            self._leader.note(trial)
             self._counted += trial.state in COUNTED_STATES
             self._proposed += trial.name is None
             if trial.state == "complete":
-                self._crown(trial, self._measure_again(trial))
+                self._leader.crown(trial, self._measure_again(trial))
             names.add(trial.name)
         return names
 
@@ -187,74 +183,24 @@ class TrialLoop:
                 recipe,
                 trial.name or trial.origin,
                 self._measurer,
-                self._incumbent,
+                self._leader.incumbent,
                 self._context.plan.config.evaluation.first_rung,
                 share,
             )
-            outcome = self._asked(trial, recipe, outcome, measurement)
+            outcome = self._leader.ask(trial, recipe, outcome, measurement)
         except EvaluationError as error:
             outcome, measurement = TrialOutcome("failed", error=str(error)), None
         events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
         ended = self._context.store.finish_trial(self._context.lease, trial.id, outcome, events=events)
         self._notify()
-        self._note_preset(ended)
-        crowned = measurement is not None and outcome.state == "complete" and self._crown(ended, measurement)
+        self._leader.note(ended)
+        crowned = measurement is not None and outcome.state == "complete" and self._leader.crown(ended, measurement)
         self._counted += ended.state in COUNTED_STATES
         self._failures = self._failures + 1 if ended.state == "failed" else 0
         if self._failures >= MAX_FAILURES:
             raise EngineError(f"{MAX_FAILURES} trials failed one after another, the last with: {ended.error}")
         self._context.reporter.line(trial_line(ended, crowned=crowned))
         return ended
-
-    def _standing(self) -> str:
-        """Best so far against the best preset that fits, on search text."""
-        if self._incumbent is None:
-            return ""
-        best = self._incumbent.score.mean_kld
-        if self._best_preset is None:
-            return f"best {best:.6f}"
-        return f"best {best:.6f} = {best / self._best_preset:.3f} x {self._best_preset_name}"
-
-    def _note_preset(self, trial: TrialRecord) -> None:
-        kld = trial.mean_kld
-        if trial.state != "complete" or kld is None or not trial.origin.startswith(f"{PRESET}:"):
-            return
-        if self._best_preset is None or kld < self._best_preset:
-            self._best_preset, self._best_preset_name = kld, trial.name
-
-    def _crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
-        """Make a complete trial the incumbent when its full-text KLD is the lowest so far and the gate is open to it.
-
-        A baseline of types that the search may not use is a rival, never the incumbent.
-        """
-        if kept_out(trial) is not None or not self._leads(trial, measurement):
-            return False
-        self._incumbent = measurement
-        return True
-
-    def _leads(self, trial: TrialRecord, measurement: Measurement) -> bool:
-        if trial.name in self._context.plan.rivals_only:
-            return False
-        return self._incumbent is None or measurement.score.mean_kld < self._incumbent.score.mean_kld
-
-    def _asked(
-        self, trial: TrialRecord, recipe: Recipe, outcome: TrialOutcome, measurement: Measurement
-    ) -> TrialOutcome:
-        """What the gate says of a trial that would be the next incumbent, among its metrics.
-
-        Where prompts are an objective, the others answer too.
-        """
-        if self._gate is None or outcome.state != "complete":
-            return outcome
-        label = trial.name or trial.origin
-        if self._leads(trial, measurement):
-            incumbent = Recipe(self._incumbent.recipe.tensor_types) if self._incumbent is not None else None
-            said = self._gate.ask(recipe, incumbent, label)
-        elif self._context.plan.config.objective != "kld":
-            said = self._gate.answer(recipe, label)
-        else:
-            return outcome
-        return replace(outcome, metrics={**(outcome.metrics or {}), **said})
 
     def _tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:
         """Give Optuna the trial's end, as it would be replayed from the store."""

@@ -1,0 +1,70 @@
+"""Who leads a budget's search: the incumbent, who may take its place, and the best stock preset beside it."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.baselines import PRESET
+from optimizer.search.best import kept_out
+from optimizer.search.gate import Gate
+from optimizer.search.measuring import Measurement
+from optimizer.store import TrialOutcome, TrialRecord
+
+
+class Leader:
+    """Shown every trial of a budget in turn: `ask` before it is kept, `note` and `crown` after."""
+
+    def __init__(self, gate: Gate | None, rivals_only: Collection[str], *, all_answer: bool = False) -> None:
+        """rivals_only: baselines of types that the search may not use: never the incumbent.
+
+        all_answer: prompts are an objective, so every complete trial answers them.
+        """
+        self._gate = gate
+        self._rivals_only = rivals_only
+        self._all_answer = all_answer
+        self._best_preset: tuple[float, str | None] | None = None
+        self.incumbent: Measurement | None = None
+
+    def ask(self, trial: TrialRecord, recipe: Recipe, outcome: TrialOutcome, measurement: Measurement) -> TrialOutcome:
+        """What the gate says of a trial that would be the next incumbent, among its metrics. Raises EvaluationError."""
+        if self._gate is None or outcome.state != "complete":
+            return outcome
+        label = trial.name or trial.origin
+        if self._leads(trial, measurement):
+            incumbent = Recipe(self.incumbent.recipe.tensor_types) if self.incumbent is not None else None
+            said = self._gate.ask(recipe, incumbent, label)
+        elif self._all_answer:
+            said = self._gate.answer(recipe, label)
+        else:
+            return outcome
+        return replace(outcome, metrics={**(outcome.metrics or {}), **said})
+
+    def crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
+        """Make a complete trial the incumbent where its full-text KLD is the lowest so far and the gate is open."""
+        if kept_out(trial) is not None or not self._leads(trial, measurement):
+            return False
+        self.incumbent = measurement
+        return True
+
+    def note(self, trial: TrialRecord) -> None:
+        """Remember the best stock preset."""
+        kld = trial.mean_kld
+        if trial.state != "complete" or kld is None or not trial.origin.startswith(f"{PRESET}:"):
+            return
+        if self._best_preset is None or kld < self._best_preset[0]:
+            self._best_preset = (kld, trial.name)
+
+    def standing(self) -> str:
+        """Best so far against the best preset that fits, on search text."""
+        if self.incumbent is None:
+            return ""
+        best = self.incumbent.score.mean_kld
+        if self._best_preset is None:
+            return f"best {best:.6f}"
+        kld, name = self._best_preset
+        return f"best {best:.6f} = {best / kld:.3f} x {name}"
+
+    def _leads(self, trial: TrialRecord, measurement: Measurement) -> bool:
+        if trial.name in self._rivals_only:
+            return False
+        return self.incumbent is None or measurement.score.mean_kld < self.incumbent.score.mean_kld
