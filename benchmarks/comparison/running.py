@@ -15,6 +15,7 @@ from benchmarks.comparison.jobs import Job
 from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
 from optimizer.progress import SilentReporter
+from optimizer.search.best import only_lucky
 from optimizer.search.planning import make_plan
 from optimizer.search.runner import run_search
 from optimizer.search.texts import choose_texts
@@ -64,8 +65,9 @@ def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any
     spent, best, incumbents = probe_tokens, float("inf"), []
     for trial in trials:
         spent += trial.tokens_spent or 0
-        if trial.state == "complete" and trial.mean_kld is not None and trial.mean_kld < best:
-            best = trial.mean_kld
+        lower = trial.state == "complete" and trial.mean_kld is not None and trial.mean_kld < best
+        if lower and only_lucky(trial) is None:
+            best = float(trial.mean_kld or 0.0)
             incumbents.append(
                 {
                     "tokens": spent,

@@ -24,7 +24,7 @@ from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.best import best_of_study, kept_out, winners
+from optimizer.search.best import best_of_study, kept_out, only_lucky, winners
 from optimizer.search.claiming import kept_config
 from optimizer.search.planning import Plan, make_plan
 from optimizer.store import Store, StudyRecord, TrialRecord
@@ -95,6 +95,7 @@ def _trial_object(trial: TrialRecord) -> dict[str, Any]:
         "tokens_spent": trial.tokens_spent,
         "layer_types": trial.layer_types,
         "kept_out": kept_out(trial),
+        "luck": only_lucky(trial),
         "error": trial.error,
     }
 

@@ -8,6 +8,8 @@ from optimizer.store import Store, StudyRecord, TrialRecord
 
 KEPT_OUT = "kept_out"
 """The metric that says, in words, why the gate stayed shut."""
+LUCK = "luck"
+"""The metric that says, in words, why less KLD than the incumbent's made no incumbent."""
 RIVALS_ONLY = "rivals_only"
 """Key of a study's progress: names of baselines of types that the search may not use."""
 
@@ -18,16 +20,26 @@ def kept_out(trial: TrialRecord) -> str | None:
     return None if reason is None else str(reason)
 
 
+def only_lucky(trial: TrialRecord) -> str | None:
+    """Why this trial's lead over the incumbent of its time proved nothing; None where there was no such lead."""
+    reason = (trial.metrics or {}).get(LUCK)
+    return None if reason is None else str(reason)
+
+
 def best_trial(trials: Iterable[TrialRecord], rivals_only: Collection[str], budget_bytes: int) -> TrialRecord | None:
     """The complete trial of lowest KLD on search text within the budget, without rivals of types that are not allowed.
 
-    Equal ones: the smaller, then the earlier. Those that the gate kept out come behind all others, and a rival is
-    better than nothing.
+    Equal ones: the smaller, then the earlier. Those that were only lucky come behind the others, then those that the
+    gate kept out, and a rival is better than nothing.
     """
     complete = [t for t in trials if t.state == "complete" and t.mean_kld is not None and t.size_bytes <= budget_bytes]
     own = [trial for trial in complete if trial.name not in rivals_only] or complete
-    own = [trial for trial in own if kept_out(trial) is None] or own
-    return min(own, key=lambda trial: (trial.mean_kld or 0.0, trial.size_bytes, trial.number), default=None)
+    return min(own, key=_rank, default=None)
+
+
+def _rank(trial: TrialRecord) -> tuple[bool, bool, float, int, int]:
+    doubts = (kept_out(trial) is not None, only_lucky(trial) is not None)
+    return (*doubts, trial.mean_kld or 0.0, trial.size_bytes, trial.number)
 
 
 def best_of_study(study: StudyRecord, trials: Iterable[TrialRecord]) -> TrialRecord | None:

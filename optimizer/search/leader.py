@@ -1,13 +1,16 @@
 """Who leads a budget's search: the incumbent, who may take its place, and the best stock preset beside it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
-from optimizer.search.best import kept_out
+from optimizer.search.best import LUCK, kept_out, only_lucky
 from optimizer.search.gate import Gate
+from optimizer.search.luck import luck
 from optimizer.search.measuring import Measurement
+from optimizer.search.racing import compare
 from optimizer.store import TrialOutcome, TrialRecord
 
 
@@ -22,26 +25,34 @@ class Leader:
         self._gate = gate
         self._rivals_only = rivals_only
         self._all_answer = all_answer
+        self._own = 0
         self._best_preset: tuple[float, str | None] | None = None
         self.incumbent: Measurement | None = None
 
     def ask(self, trial: TrialRecord, recipe: Recipe, outcome: TrialOutcome, measurement: Measurement) -> TrialOutcome:
-        """What the gate says of a trial that would be the next incumbent, among its metrics. Raises EvaluationError."""
-        if self._gate is None or outcome.state != "complete":
+        """Why a trial of less KLD than the incumbent may not take its place, among its metrics: luck, or the gate.
+
+        Raises EvaluationError.
+        """
+        if outcome.state != "complete":
             return outcome
-        label = trial.name or trial.origin
-        if self._leads(trial, measurement):
-            incumbent = Recipe(self.incumbent.recipe.tensor_types) if self.incumbent is not None else None
-            said = self._gate.ask(recipe, incumbent, label)
-        elif self._all_answer:
-            said = self._gate.answer(recipe, label)
-        else:
-            return outcome
-        return replace(outcome, metrics={**(outcome.metrics or {}), **said})
+        leads, reason = self._leads(trial, measurement), self._luck(trial, measurement)
+        said: Mapping[str, Any] = {}
+        if leads and reason is not None:
+            said = {LUCK: reason}
+        if self._gate is not None:
+            label = trial.name or trial.origin
+            if leads and reason is None:
+                incumbent = Recipe(self.incumbent.recipe.tensor_types) if self.incumbent is not None else None
+                said = self._gate.ask(recipe, incumbent, label)
+            elif self._all_answer:
+                said = {**said, **self._gate.answer(recipe, label)}
+        return replace(outcome, metrics={**(outcome.metrics or {}), **said}) if said else outcome
 
     def crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
-        """Make a complete trial the incumbent where its full-text KLD is the lowest so far and the gate is open."""
-        if kept_out(trial) is not None or not self._leads(trial, measurement):
+        """Make a complete trial the incumbent where it clearly loses less on the full text and the gate is open."""
+        self._own += trial.name is None
+        if only_lucky(trial) is not None or kept_out(trial) is not None or not self._leads(trial, measurement):
             return False
         self.incumbent = measurement
         return True
@@ -68,3 +79,9 @@ class Leader:
         if trial.name in self._rivals_only:
             return False
         return self.incumbent is None or measurement.score.mean_kld < self.incumbent.score.mean_kld
+
+    def _luck(self, trial: TrialRecord, measurement: Measurement) -> str | None:
+        """Baselines were not sought out, so their lead is what it is."""
+        if self.incumbent is None or trial.name is not None:
+            return None
+        return luck(compare(measurement.by_chunk, self.incumbent.by_chunk), self._own + 1)

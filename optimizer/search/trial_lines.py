@@ -2,7 +2,7 @@
 
 from rich.markup import escape
 
-from optimizer.search.best import kept_out
+from optimizer.search.best import kept_out, only_lucky
 from optimizer.store import TrialRecord
 
 HEADER = f"{'trial':>5} {'recipe':<20} {'bytes':>14} {'KLD (nats/token)':<19} {'chunks':>6} {'s':>6}"
@@ -17,6 +17,8 @@ def trial_line(trial: TrialRecord, *, crowned: bool) -> str:
     text = f"{start} {trial.size_bytes:>14,} {kld:<19} {trial.chunks_scored:>6} {trial.duration_seconds or 0:>6.1f}"
     if (reason := kept_out(trial)) is not None:
         return f"[yellow]{text} kept out: {escape(reason)}[/yellow]"
+    if only_lucky(trial) is not None:
+        return f"{text} less, not clearly"
     if crowned:
         return f"[bold green]{text} * best[/bold green]"
     return f"[dim]{text} out[/dim]" if trial.state == "pruned" else text
