@@ -1,6 +1,6 @@
 """Compare samplers on the demo model at equal evaluated tokens, and judge their winners on report text.
 
-usage: python -m benchmarks.search run [--only equal|spaces|long|optimum] [--tokens 400000] [--folder FOLDER]
+usage: python -m benchmarks.search run [--only equal|spaces|long|optimum] [--tokens 320000] [--folder FOLDER]
        python -m benchmarks.search judge [--folder FOLDER]
 
 `run` takes hours on two cores; interrupted, the same command goes on. `judge` writes docs/benchmarks.json, from which
@@ -9,8 +9,8 @@ usage: python -m benchmarks.search run [--only equal|spaces|long|optimum] [--tok
 
 import argparse
 import json
-import re
 from pathlib import Path
+from typing import Any
 
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
@@ -29,20 +29,33 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         "optimum": optimum(3 * options.tokens),
         "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
     }
-    return [job for name in options.only.split(",") for job in groups[name]]
+    wanted = set(options.samplers.split(",")) if options.samplers else None
+    return [job for name in options.only.split(",") for job in groups[name] if not wanted or job.sampler in wanted]
+
+
+TABLES = (
+    tables.at_equal_tokens,
+    tables.tokens_to_arrive,
+    tables.against_presets,
+    tables.against_optimum,
+    tables.leftovers,
+)
+"""Each stands in docs/benchmarks.md between a comment with its name and `<!-- end -->`."""
+
+
+def fill(page: str, figures: dict[str, Any]) -> str:
+    """The page with every table made anew."""
+    for make in TABLES:
+        start = f"<!-- {make.__name__} -->\n"
+        before, rest = page.split(start)
+        page = f"{before}{start}{make(figures)}\n{rest[rest.index('<!-- end -->') :]}"
+    return page
 
 
 def show() -> None:
-    """Put the tables between their marks in docs/benchmarks.md, and draw the curves."""
+    """Put the tables into docs/benchmarks.md, and draw the curves."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    page = PAGE.read_text(encoding="utf-8")
-    for make in (
-        tables.at_equal_tokens, tables.tokens_to_arrive, tables.against_presets, tables.against_optimum,
-        tables.leftovers,
-    ):  # fmt: skip
-        mark = f"<!-- {make.__name__} -->"
-        page = re.sub(f"{mark}.*?<!-- end -->", lambda _: f"{mark}\n{make(figures)}\n<!-- end -->", page, flags=re.S)  # noqa: B023
-    PAGE.write_text(page, encoding="utf-8")
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
     panels = {f"{budget} bytes": tables.curves(figures, budget) for budget in BUDGETS}
     PICTURE.write_text(draw(panels, "evaluated tokens"), encoding="utf-8")
 
@@ -51,8 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["run", "judge", "show"])
     parser.add_argument("--only", default="equal,spaces,optimum,long", help="groups of jobs, separated by commas")
+    parser.add_argument("--samplers", default="", help="only these, separated by commas")
     parser.add_argument("--tokens", type=int, default=320_000)
-    parser.add_argument("--rivals", default="cmaes,tpe", help="samplers of the long runs")
+    parser.add_argument("--rivals", default="tpe_shape,evolution_short", help="samplers of the long runs")
     parser.add_argument("--chunks", type=int, default=48, help="of search text")
     parser.add_argument("--report-chunks", type=int, default=96)
     parser.add_argument("--ctx-size", type=int, default=256)

@@ -1,0 +1,52 @@
+"""The page of benchmarks shows the measured figures and nothing else."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from benchmarks.comparison import tables
+from benchmarks.comparison.curves import draw
+from benchmarks.comparison.jobs import BUDGETS, comparison, spaces
+from benchmarks.comparison.judging import checkpoints
+from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES, fill
+
+
+def test_the_page_is_made_from_the_figures() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    assert fill(page, figures) == page
+    for make in TABLES:
+        assert f"<!-- {make.__name__} -->" in page
+
+
+def test_the_picture_is_made_from_the_figures() -> None:
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    panels = {f"{budget} bytes": tables.curves(figures, budget) for budget in BUDGETS}
+    assert draw(panels, "evaluated tokens") == PICTURE.read_text(encoding="utf-8")
+
+
+def test_curves_are_well_formed_and_inside_the_picture() -> None:
+    picture = ElementTree.fromstring(draw({"one": {"a": [(1.0, 0.5), (2.0, 0.05)], "b": [(2.0, 0.01)]}}, "x"))
+    width = float(picture.attrib["viewBox"].split()[2])
+    points = [
+        tuple(map(float, point.split(",")))
+        for line in picture.iter("{http://www.w3.org/2000/svg}polyline")
+        for point in line.attrib["points"].split()
+    ]
+    assert len(points) == 3
+    assert all(0 <= x <= width for x, _ in points)
+    heights = [y for _, y in points]
+    assert heights == sorted(heights)  # less damage lies lower
+
+
+def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
+    incumbents = [{"tokens": 10, "name": "a"}, {"tokens": 30, "name": "b"}]
+    found = checkpoints(incumbents, (5, 10, 29, 30))
+    assert {limit: each["name"] for limit, each in found.items()} == {10: "a", 29: "a", 30: "b"}
+
+
+@pytest.mark.parametrize("jobs", [comparison, spaces])
+def test_job_names_are_unique(jobs: object) -> None:
+    names = [job.name for job in jobs(1000)]  # type: ignore[operator]
+    assert len(set(names)) == len(names) > 10
