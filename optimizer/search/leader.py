@@ -25,7 +25,7 @@ class Leader:
         self._gate = gate
         self._rivals_only = rivals_only
         self._all_answer = all_answer
-        self._own = 0
+        self._contenders = 0
         self._best_preset: tuple[float, str | None] | None = None
         self.incumbent: Measurement | None = None
 
@@ -51,7 +51,7 @@ class Leader:
 
     def crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
         """Make a complete trial the incumbent where it clearly loses less on the full text and the gate is open."""
-        self._own += trial.name is None
+        self._contenders += trial.name is None and self.incumbent is not None and self._leads(trial, measurement)
         if only_lucky(trial) is not None or kept_out(trial) is not None or not self._leads(trial, measurement):
             return False
         self.incumbent = measurement
@@ -81,7 +81,10 @@ class Leader:
         return self.incumbent is None or measurement.score.mean_kld < self.incumbent.score.mean_kld
 
     def _luck(self, trial: TrialRecord, measurement: Measurement) -> str | None:
-        """Baselines were not sought out, so their lead is what it is."""
+        """Of the contenders so far, this one and the incumbent, the best looks better than it is.
+
+        Baselines were not sought out, so their lead is what it is.
+        """
         if self.incumbent is None or trial.name is not None:
             return None
-        return luck(compare(measurement.by_chunk, self.incumbent.by_chunk), self._own + 1)
+        return luck(compare(measurement.by_chunk, self.incumbent.by_chunk), self._contenders + 2)

@@ -18,7 +18,7 @@ def expected_lead(candidates: int) -> float:
 def luck(difference: PairedDifference, candidates: int) -> str | None:
     """Why a lead over the incumbent proves nothing, in words; None where it does. difference: candidate - incumbent.
 
-    candidates: of the search's own that saw the full text, this one included.
+    candidates: the incumbent, and all that contended for its place by less KLD on the full text, this one included.
     """
     lead, error = -difference.mean, difference.standard_error
     if lead > expected_lead(candidates) * error:
