@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 330, 300, 62, 34, 44, 26
-COLORS = ("#0b62c4", "#c43c0b", "#3a8f2e", "#8a3fb0", "#b08a00", "#00838a", "#777777", "#d1478f", "#444444")
+COLORS = ("#0b62c4", "#c43c0b", "#3a8f2e", "#8a3fb0", "#b08a00", "#00838a", "#777777", "#d1478f", "#444444", "#c9a3e0")
+FIRST, OTHERS = 6, 2
+"""Stroke widths: the first curve lies below the others and stays seen where they cover it."""
 Curve = Sequence[tuple[float, float]]
 
 
@@ -38,9 +40,10 @@ def _panel(title: str, curves: Mapping[str, Curve], colors: Mapping[str, str], o
         text = f"{share * right / 1000:.0f}k"
         lines.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{text}</text>')
     lines.append(f'<text x="{x_of(right / 2):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{x_title}</text>')
-    for name, curve in curves.items():
+    for index, (name, curve) in enumerate(curves.items()):
+        stroke = OTHERS if index else FIRST
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in curve)
-        lines.append(f'<polyline points="{path}" fill="none" stroke="{colors[name]}" stroke-width="2"/>')
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{colors[name]}" stroke-width="{stroke}"/>')
         lines += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="2.5" fill="{colors[name]}"/>' for x, y in curve]
     return lines
 
