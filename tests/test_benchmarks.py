@@ -2,12 +2,13 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
-from benchmarks.comparison.jobs import BUDGETS, comparison, spaces
+from benchmarks.comparison.jobs import BUDGETS, Job, comparison, spaces
 from benchmarks.comparison.judging import checkpoints
 from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES, fill
 
@@ -47,6 +48,6 @@ def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
 
 
 @pytest.mark.parametrize("jobs", [comparison, spaces])
-def test_job_names_are_unique(jobs: object) -> None:
-    names = [job.name for job in jobs(1000)]  # type: ignore[operator]
+def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
+    names = [job.name for job in jobs(1000)]
     assert len(set(names)) == len(names) > 10
