@@ -111,13 +111,19 @@ def compare(path: Path, questions: Sequence[Question], options: argparse.Namespa
         found[f"{name}_differences"] = {
             question.id: place for question, place in zip(questions, places, strict=True) if place is not None
         }
-        found[f"{name}_verdicts_identical"] = verdicts(questions, expected) == verdicts(questions, made)
+        pairs = zip(verdicts(questions, expected), verdicts(questions, made), strict=True)
+        found[f"{name}_other_verdicts"] = {
+            question.id: f"{one} -> {other}"
+            for question, (one, other) in zip(questions, pairs, strict=True)
+            if one != other
+        }
     return found
 
 
-def verdicts(questions: Sequence[Question], transcripts: Sequence[Transcript]) -> list[tuple[bool | None, Verdict]]:
+def verdicts(questions: Sequence[Question], transcripts: Sequence[Transcript]) -> list[str]:
+    """Solved and how the answer ended, each."""
     return [
-        (judge(question.prompt, each.text).passed, each.ending.verdict)
+        f"{judge(question.prompt, each.text).passed} {each.ending.verdict.value}"
         for question, each in zip(questions, transcripts, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Which tokens are decoded together: answers first, then prompts as far as the batch reaches."""
+"""Which tokens are decoded together: answers first, then prompts as far as the batch reaches, each with its draft."""
 
 from __future__ import annotations
 
@@ -35,18 +35,25 @@ class Arrays(NamedTuple):
 
 def plan_batch(active: Sequence[AnswerSequence], shape: BatchShape) -> list[Part]:
     """Depends on the sequences' state only, never on time. Every answer goes on by a token at least."""
+    answers = [sequence for sequence in active if sequence.pending == 1]
+    prompts = [sequence for sequence in active if sequence.pending > 1]
     parts = []
-    room = shape.n_batch
-    for sequence in active:
-        if sequence.pending == 1:
-            proposed = sequence.propose(shape.draft_tokens) if shape.draft_tokens else []
-            parts.append(Part(sequence, 1, proposed, 1 + len(proposed)))
-            room -= 1 + len(proposed)
-    for sequence in active:
-        if sequence.pending > 1 and room > 0:
-            taken = min(sequence.pending, room)
-            parts.append(Part(sequence, taken, [], int(taken == sequence.pending)))
-            room -= taken
+    rows, outputs = shape.n_batch - len(answers), shape.n_outputs - len(active)  # beyond one of each sequence
+    for sequence in answers:
+        proposed = sequence.propose(min(shape.draft_tokens, rows, outputs))
+        parts.append(Part(sequence, 1, proposed, 1 + len(proposed)))
+        rows, outputs = rows - len(proposed), outputs - len(proposed)
+    for sequence in prompts:
+        taken = min(sequence.pending, rows)
+        if not taken:
+            break
+        rows -= taken
+        if taken < sequence.pending:
+            parts.append(Part(sequence, taken, [], 0))
+            continue
+        proposed = sequence.propose(min(shape.draft_tokens, rows, outputs))
+        parts.append(Part(sequence, taken, proposed, 1 + len(proposed)))
+        rows, outputs = rows - len(proposed), outputs - len(proposed)
     return parts
 
 

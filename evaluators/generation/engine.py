@@ -93,7 +93,7 @@ class GreedyEngine:
         params.n_ctx, params.n_seq_max, params.kv_unified = shape.ctx_size, shape.n_sequences, True
         params.n_batch, params.n_ubatch = shape.n_batch, shape.n_ubatch
         # Else memory is reserved for the logits of a whole batch.
-        params.n_outputs_max = shape.n_sequences * (1 + shape.draft_tokens)
+        params.n_outputs_max = shape.n_outputs
         context = low.llama_init_from_model(self._model, params)
         if not context:
             raise ModelLoadError(

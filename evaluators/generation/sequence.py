@@ -45,7 +45,8 @@ class AnswerSequence:
 
     def propose(self, limit: int) -> list[int]:
         """Draft tokens worth decoding now. The last token allowed is never decoded, so none is proposed for it."""
-        return self.draft.propose(min(limit, self.ids.size - self.length - 1)) if self.draft is not None else []
+        limit = min(limit, self.ids.size - self.length - 1)
+        return self.draft.propose(limit) if self.draft is not None and limit > 0 else []
 
     def accept(self, proposed: Sequence[int], choices: Sequence[int], ends: Callable[[int], bool]) -> None:
         """Go on with the model's own choices after the pending token and after each proposed one, now all decoded.
@@ -53,6 +54,12 @@ class AnswerSequence:
         A choice counts as long as all before it are what was proposed. choices: one more than proposed.
         """
         self.decoded = self.length
+        before = self.accepted
+        self._follow(proposed, choices, ends)
+        if self.draft is not None and proposed:
+            self.draft.judge(len(proposed), self.accepted - before)
+
+    def _follow(self, proposed: Sequence[int], choices: Sequence[int], ends: Callable[[int], bool]) -> None:
         for index, choice in enumerate(choices):
             if ends(choice):
                 self.stopped = self.finished = True

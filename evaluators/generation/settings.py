@@ -14,16 +14,16 @@ class GenerationSettings:
     ctx_size: tokens of all sequences together (`-c`); a prompt and its answer must fit it. None: as many as the
     questions that are decoded together need, each prompt and answer within the model's training context unless RoPE
     settings are given.
-    max_parallel: sequences decoded together. draft_tokens: of a draft, verified in one step. Together a step has
-    max_parallel * (1 + draft_tokens) rows; from 64 on llama.cpp's CPU attention also computes what other sequences'
-    masks hide, which is slower, hence 4 and 14.
+    max_parallel: sequences decoded together; on a CPU more than 4 are slower, since its attention computes what other
+    sequences' masks hide. draft_tokens: of a draft at most, verified in one step; fewer where proposals failed
+    (evaluators.generation.draft), and all answers' together no more than evaluators.generation.shape.OUTPUT_ROWS.
     stop_loops: a generation ends where an exact loop is proven (evaluators.repetition.PROVEN).
     chat_template: Jinja source instead of the model's own.
     """
 
     ctx_size: int | None = None
     max_parallel: int = 4
-    draft_tokens: int = 14
+    draft_tokens: int = 128
     speculative: bool = True
     stop_loops: bool = True
     chat_template: str | None = None

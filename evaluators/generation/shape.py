@@ -10,6 +10,8 @@ from evaluators.errors import EvaluationInputError
 from evaluators.generation.settings import GenerationSettings
 from evaluators.settings import RuntimeSettings
 
+# Of a step with drafts; 256 rows of 152k logits are 156 MB.
+OUTPUT_ROWS = 256
 _ROPE = ("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx")
 
 
@@ -32,13 +34,15 @@ class Request:
 class BatchShape:
     """What llama.cpp is given; a choice between nearly tied tokens may depend on any of it.
 
-    draft_tokens: 0 without speculation.
+    draft_tokens: of one answer's draft at most, verified in one step; 0 without speculation.
+    n_outputs: rows of logits of a step at most.
     """
 
     ctx_size: int
     n_batch: int
     n_ubatch: int
     n_sequences: int
+    n_outputs: int
     draft_tokens: int
 
     def identity(self, settings: RuntimeSettings) -> str:
@@ -46,7 +50,8 @@ class BatchShape:
         speculative = f"yes draft_tokens={self.draft_tokens}" if self.draft_tokens else "no"
         return (
             f"n_ctx={self.ctx_size} n_batch={self.n_batch} n_ubatch={self.n_ubatch} n_seq_max={self.n_sequences} "
-            f"kv_unified=yes threads={settings.resolved_threads()} speculative={speculative} "
+            f"n_outputs={self.n_outputs} kv_unified=yes "
+            f"threads={settings.resolved_threads()} speculative={speculative} "
             f"cache_type_k={settings.cache_type_k} cache_type_v={settings.cache_type_v} "
             f"flash_attn={settings.flash_attn} n_gpu_layers={settings.n_gpu_layers} "
             f"extra_bufts={'yes' if settings.use_extra_bufts else 'no'}"
@@ -76,10 +81,12 @@ def fit_shape(
     """speculative: whether drafts are given and the model's memory can take tokens back."""
     sequences = min(generation.max_parallel, len(requests), runtime.batch_size)
     largest = sorted((request.cells for request in requests), reverse=True)[:sequences]
+    outputs = max(sequences, min(OUTPUT_ROWS, runtime.batch_size)) if speculative else sequences
     return BatchShape(
         ctx_size=generation.ctx_size or sum(largest),
         n_batch=runtime.batch_size,
         n_ubatch=min(runtime.ubatch_size, runtime.batch_size),
         n_sequences=sequences,
-        draft_tokens=min(generation.draft_tokens, runtime.batch_size // sequences - 1) if speculative else 0,
+        n_outputs=outputs,
+        draft_tokens=min(generation.draft_tokens, outputs - sequences) if speculative else 0,
     )
