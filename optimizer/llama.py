@@ -7,7 +7,7 @@ with a Python error first.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import llama_cpp
@@ -154,6 +154,7 @@ def quantize_file(
     tensor_types: Mapping[str, str] | None = None,
     importance: Mapping[str, NDArray[np.float32]] | None = None,
     pure: bool = False,
+    prune_layers: Sequence[int] = (),
     allow_requantize: bool = False,
     threads: int = 0,
 ) -> None:
@@ -162,6 +163,7 @@ def quantize_file(
     Args:
         tensor_types: name pattern (std::regex, first match wins) -> tensor type, as `--tensor-type`.
         importance: tensor name -> float32 [row length x matrices], as an importance matrix file gives them.
+        prune_layers: as `--prune-layers`; patterns are then searched in the renumbered names.
     """
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads
@@ -173,6 +175,8 @@ def quantize_file(
         for override, (pattern, tensor_type) in zip(overrides, tensor_types.items(), strict=False):
             override.pattern, override.type = pattern.encode(), TENSOR_TYPES[tensor_type].ggml_id
         parameters.tt_overrides = overrides
+    if prune_layers:  # llama.cpp wants them sorted, closed by -1
+        parameters.prune_layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
     if importance:
         entries = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
         for entry, (name, values) in zip(entries, importance.items(), strict=False):

@@ -20,6 +20,7 @@ NATIVE_TYPES = frozenset({"MXFP4"})
 """Quantized types that models are published in; such tensors are the original, not a copy of it, and are kept."""
 
 _BLOCK = re.compile(r"blk\.(\d+)")
+_FILE_TYPE = "general.file_type"
 _SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 
 
@@ -43,6 +44,8 @@ class ModelFile:
     """All blocks, multi-token-prediction (NextN) ones included, as llama.cpp's presets count them."""
     tensors: tuple[TensorInfo, ...]
     """Of all files, in llama.cpp's order."""
+    pruned_layers: tuple[int, ...] = ()
+    """Layers of the files that this view of them leaves out (optimizer/gguf/pruning.py)."""
 
     @classmethod
     def open(cls, path: Path, *, planning: bool = False) -> "ModelFile":
@@ -144,6 +147,8 @@ class ModelFile:
         of every one of them, would be taken for the same; training changes all of them.
         """
         digest = hashlib.sha256()
+        if self.pruned_layers:
+            digest.update(f"without {self.pruned_layers}".encode())
         for header in self.headers:
             with header.path.open("rb") as file:
                 digest.update(file.read(header.end))
@@ -164,17 +169,21 @@ class ModelFile:
         The two keys that it sets are general.quantization_version (2) and general.file_type, here 0: whoever writes
         the file replaces it by its preset's (`with_file_type`). Strings end at a zero byte and truth values are 0 or
         1, because llama-quantize copies them through C strings and bools. One difference: general.alignment is left
-        out unless it is 32, for llama-quantize keeps it while it pads to 32, and the result cannot be read.
+        out unless it is 32, for llama-quantize keeps it while it pads to 32, and the result cannot be read. The block
+        count comes last where layers are pruned.
         """
-        dropped = {*_SPLIT_KEYS, "general.quantization_version", "general.file_type"}
+        dropped = {*_SPLIT_KEYS, "general.quantization_version", _FILE_TYPE}
         if self.alignment != 32:
             dropped.add("general.alignment")
-        kept = [_through_c(pair) for pair in self.metadata.pairs if pair.key not in dropped]
-        return (*kept, uint32_pair("general.quantization_version", 2), uint32_pair("general.file_type", 0))
+        count_key = f"{self.architecture}.block_count"
+        last = [pair for pair in self.metadata.pairs if self.pruned_layers and pair.key == count_key]
+        kept = [_through_c(pair) for pair in self.metadata.pairs if pair.key not in dropped and pair not in last]
+        return (*kept, uint32_pair("general.quantization_version", 2), uint32_pair(_FILE_TYPE, 0), *last)
 
     def with_file_type(self, file_type: int, extra: Sequence[KeyValue] = ()) -> tuple[KeyValue, ...]:
         """`output_pairs` with general.file_type set (llama.cpp's ftype number), and more pairs behind."""
-        return (*self.output_pairs[:-1], uint32_pair("general.file_type", file_type), *extra)
+        number = uint32_pair(_FILE_TYPE, file_type)
+        return (*(number if pair.key == _FILE_TYPE else pair for pair in self.output_pairs), *extra)
 
 
 def _check_splits(headers: Sequence[Header]) -> None:

@@ -161,7 +161,9 @@ class ShardBank:
         """StorageError when what is missing would not fit the disk, or the candidate not under the cap. Before any work
         starts.
         """
-        sizes = [request.n_bytes for request in self.missing(requests)]
+        lacking = self.missing(requests)
+        copied = self.missing([part for request in lacking for part in request.parts])
+        sizes = [request.n_bytes for request in (*lacking, *copied)]
         if not sizes:
             return
         growth = sum(sizes)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optimizer.errors import ConfigError
 from optimizer.gguf.model_file import ModelFile
@@ -18,9 +17,8 @@ from optimizer.quantization.leases import Lease
 from optimizer.quantization.open_files import raise_open_file_limit
 from optimizer.quantization.requests import ShardRequest, candidate_requests
 from optimizer.quantization.storage import storage_errors
-
-if TYPE_CHECKING:
-    from optimizer.recipes.recipe import Recipe
+from optimizer.recipes.pruned import PrunedFile
+from optimizer.recipes.recipe import Recipe, check_whole_layers
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Candidate:
     The shards stay in the bank while this object lives; `close()` lets go of them earlier.
     """
 
-    recipe: "Recipe"
+    recipe: Recipe
     paths: tuple[Path, ...]
     requests: tuple[ShardRequest, ...] = field(repr=False, compare=False)
     lease: Lease = field(repr=False, compare=False)
@@ -47,7 +45,7 @@ class Candidate:
 
 def plan_candidate(
     model: ModelFile,
-    recipe: "Recipe",
+    recipe: Recipe,
     quantizable: Sequence[str],
     bank: ShardBank,
     imatrix: Imatrix | None = None,
@@ -62,12 +60,14 @@ def plan_candidate(
         max_files: open files that a process may have; by default what `raise_open_file_limit` reaches.
     """
     check_recipe(recipe.tensor_types, quantizable, model)
-    number = file_type_of(model, recipe.tensor_types) if file_type is None else file_type
+    check_whole_layers(recipe, model)
+    made = PrunedFile.of(model, recipe)
+    number = file_type_of(made.model, made.tensor_types) if file_type is None else file_type
     limit = raise_open_file_limit(len(quantizable) + 1) if max_files is None else max_files
     return candidate_requests(
         bank.root,
         model,
-        recipe.tensor_types,
+        recipe,
         quantizable,
         imatrix,
         number,
@@ -78,7 +78,7 @@ def plan_candidate(
 
 def assemble(
     model: ModelFile,
-    recipe: "Recipe",
+    recipe: Recipe,
     quantizable: Sequence[str],
     bank: ShardBank,
     imatrix: Imatrix | None = None,

@@ -7,7 +7,7 @@ for byte (tests/quantization/test_join.py). Every tensor is read back and compar
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from optimizer.errors import ConfigError, StorageError
 from optimizer.gguf.header import TensorInfo, read_header
@@ -23,9 +23,8 @@ from optimizer.quantization.jobs import check_recipe, tensor_job
 from optimizer.quantization.rows import RowQuantizer, TensorJob
 from optimizer.quantization.shard import CHECKSUM_KEY, ShardDamage, checksum, new_digest, open_shard, placed, write_at
 from optimizer.quantization.storage import claimed, copy_bytes, require_space
-
-if TYPE_CHECKING:
-    from optimizer.recipes.recipe import Recipe
+from optimizer.recipes.pruned import PrunedFile
+from optimizer.recipes.recipe import Recipe, check_whole_layers
 
 _COPY_STEP = 64 * 1024**2
 
@@ -49,8 +48,9 @@ def join(
     Raises:
         StorageError: the disk is too small, or what was written is not what was read.
     """
-    pairs = _pairs(model, candidate.recipe.tensor_types, provenance, file_type)
-    tensors = _tensors(model, candidate.recipe.tensor_types)
+    made = PrunedFile.of(model, candidate.recipe)
+    pairs = _pairs(made, provenance, file_type)
+    tensors = _tensors(made)
     sources = {info.name: (info, digest) for info, digest in _shard_tensors(candidate)}
     _check_output(model, out, pairs, tensors)
     with claimed(out, replace=True) as file:
@@ -73,7 +73,7 @@ def join(
 
 def quantize(
     model: ModelFile,
-    recipe: "Recipe",
+    recipe: Recipe,
     quantizable: Sequence[str],
     out: Path,
     *,
@@ -94,15 +94,18 @@ def quantize(
         with assemble(model, recipe, quantizable, bank, imatrix) as candidate:
             return join(model, candidate, out, provenance=provenance, file_type=file_type, progress=progress)
     check_recipe(recipe.tensor_types, quantizable, model)
-    types = recipe.tensor_types
+    check_whole_layers(recipe, model)
+    made = PrunedFile.of(model, recipe)
+    types = recipe.kept_types
+    sources = (model.by_name[made.origin[tensor.name]] for tensor in made.model.tensors)
     jobs = [
         tensor_job(tensor, types[tensor.name], imatrix, allow_requantize=allow_requantize)
         if tensor.name in types
         else TensorJob(tensor, tensor.tensor_type)
-        for tensor in model.tensors
+        for tensor in sources
     ]
-    pairs = _pairs(model, types, provenance, file_type)
-    tensors = _tensors(model, types)
+    pairs = _pairs(made, provenance, file_type)
+    tensors = _tensors(made)
     _check_output(model, out, pairs, tensors)
     quantizer = RowQuantizer(threads)
     try:
@@ -138,19 +141,18 @@ class _Steps:
         self(self._total)
 
 
-def _pairs(
-    model: ModelFile, tensor_types: Mapping[str, str], provenance: str | None, file_type: int | None
-) -> tuple[KeyValue, ...]:
-    number = file_type_of(model, tensor_types) if file_type is None else file_type
-    pairs = model.with_file_type(number)
+def _pairs(made: PrunedFile, provenance: str | None, file_type: int | None) -> tuple[KeyValue, ...]:
+    number = file_type_of(made.model, made.tensor_types) if file_type is None else file_type
+    pairs = made.model.with_file_type(number)
     if provenance is None:
         return pairs
     # A source that layerquant made carries a block already; two of one key cannot be read.
     return *(pair for pair in pairs if pair.key != PROVENANCE_KEY), string_pair(PROVENANCE_KEY, provenance)
 
 
-def _tensors(model: ModelFile, tensor_types: Mapping[str, str]) -> list[NewTensor]:
-    return [NewTensor(one.name, one.shape, tensor_types.get(one.name, one.tensor_type)) for one in model.tensors]
+def _tensors(made: PrunedFile) -> list[NewTensor]:
+    types = made.tensor_types
+    return [NewTensor(one.name, one.shape, types.get(one.name, one.tensor_type)) for one in made.model.tensors]
 
 
 def _shard_tensors(candidate: Candidate) -> Iterator[tuple[TensorInfo, str | None]]:

@@ -1,7 +1,7 @@
 """Which shards a recipe needs, and under which names they lie in a bank. Nothing is read or written here."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,14 +16,16 @@ from optimizer.quantization.imatrix import Imatrix
 from optimizer.quantization.jobs import tensor_job
 from optimizer.quantization.rows import TensorJob
 from optimizer.quantization.shard import CHECKSUM_KEY, meta_pairs, shard_pairs
+from optimizer.recipes.pruned import PrunedFile
+from optimizer.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRequest:
     """One file of a candidate: its place in the bank and everything needed to make it.
 
-    A shard with `parts` is a mix: a copy of several one-tensor shards in one file, for systems that allow few open
-    files.
+    A shard with `parts` is a copy: of several one-tensor shards in one file (a mix), for systems that allow few open
+    files; or of one under the name and number that its tensor has once layers are pruned.
     """
 
     path: Path
@@ -68,7 +70,7 @@ def shard_request(
 def candidate_requests(
     root: Path,
     model: ModelFile,
-    tensor_types: Mapping[str, str],
+    recipe: Recipe,
     quantizable: Sequence[str],
     imatrix: Imatrix | None,
     file_type: int,
@@ -77,17 +79,33 @@ def candidate_requests(
     allow_requantize: bool = False,
 ) -> tuple[ShardRequest, ...]:
     """All files of a candidate in split order: the meta shard, then one shard a tensor, or mixes where `max_files` is
-    too small.
+    too small. Where the recipe prunes layers, the tensors behind them are copies of the source's own shards.
     """
-    shards = tuple(
-        shard_request(
-            root, model, model.by_name[name], tensor_types[name], number + 1, imatrix, allow_requantize=allow_requantize
+    types = recipe.kept_types
+    own = {
+        name: shard_request(
+            root, model, model.by_name[name], types[name], number + 1, imatrix, allow_requantize=allow_requantize
         )
         for number, name in enumerate(quantizable)
+        if name in types
+    }
+    made = PrunedFile.of(model, recipe)
+    names = made.quantizable(quantizable)
+    shards = tuple(
+        _renamed(own[made.origin[name]], made.model.by_name[name], number + 1) for number, name in enumerate(names)
     )
     if len(shards) + 1 > max_files:
         shards = _mixes(shards, max(1, max_files - 1))
-    return meta_request(root, model, quantizable, file_type, len(shards) + 1), *shards
+    return meta_request(root, made.model, names, file_type, len(shards) + 1), *shards
+
+
+def _renamed(own: ShardRequest, tensor: TensorInfo, position: int) -> ShardRequest:
+    """The shard under the name and number that its tensor has in a pruned file; itself where they are its own."""
+    (job,) = own.jobs
+    if (tensor.name, position) == (job.tensor.name, own.position):
+        return own
+    path = own.path.with_name(f"{position:05d}-{quote(tensor.name, safe='')}-as-{own.path.name}")
+    return ShardRequest(path, position, (TensorJob(tensor, job.tensor_type),), _shard_pairs(position), (own,))
 
 
 def meta_request(
@@ -106,10 +124,11 @@ def _mixes(shards: Sequence[ShardRequest], n_files: int) -> tuple[ShardRequest, 
     size = -(-len(shards) // n_files)
     mixes = []
     for position, first in enumerate(range(0, len(shards), size), start=1):
-        parts = tuple(shards[first : first + size])
-        names = "\n".join(part.path.name for part in parts).encode()
-        path = parts[0].path.with_name(f"{position:05d}-mix-{size}-{_short(names, 32)}.gguf")
-        jobs = tuple(job for part in parts for job in part.jobs)
+        taken = shards[first : first + size]
+        names = "\n".join(each.path.name for each in taken).encode()
+        path = taken[0].path.with_name(f"{position:05d}-mix-{size}-{_short(names, 32)}.gguf")
+        jobs = tuple(job for each in taken for job in each.jobs)
+        parts = tuple(part for each in taken for part in (each.parts or (each,)))
         mixes.append(ShardRequest(path, position, jobs, _shard_pairs(position), parts))
     return tuple(mixes)
 

@@ -2,7 +2,7 @@
 
 `llama_model_quantize` with `dry_run` names every tensor's type in its log and reads no tensor data. llama.cpp ends its
 process where an assertion fails, so it is asked in a child: run as a module, this file is that child
-(`python -m optimizer.recipes.dry_run MODEL`), and prints one JSON object.
+(`python -m optimizer.recipes.dry_run MODEL PRUNED PRESET...`), and prints one JSON object.
 """
 
 import ctypes
@@ -81,8 +81,11 @@ Request = tuple[str, bool]
 """A preset, and whether to choose as if there were an importance matrix for every tensor."""
 
 
-def dry_run(model: Path, requests: Sequence[Request]) -> dict[Request, DryRun | str]:
+def dry_run(model: Path, requests: Sequence[Request], prune_layers: Sequence[int] = ()) -> dict[Request, DryRun | str]:
     """Runs llama-quantize's planning for each request over the model file at `model`, all in one child process.
+
+    Args:
+        prune_layers: as `--prune-layers`; the answers are then about the tensors that stay, fallbacks by new names.
 
     Returns:
         For each request its result, or the last lines of llama.cpp's log where it refused.
@@ -91,7 +94,8 @@ def dry_run(model: Path, requests: Sequence[Request]) -> dict[Request, DryRun | 
         EngineError: the child process died, or every preset was refused; with the end of llama.cpp's log.
     """
     words = [name + (_WITH_IMATRIX if imatrix else "") for name, imatrix in requests]
-    command = [sys.executable, "-m", "optimizer.recipes.dry_run", str(model), *words]
+    pruned = ",".join(map(str, sorted(prune_layers)))
+    command = [sys.executable, "-m", "optimizer.recipes.dry_run", str(model), pruned, *words]
     source_root = str(Path(__file__).resolve().parents[2])
     search_path = os.pathsep.join(part for part in (source_root, os.environ.get("PYTHONPATH", "")) if part)
     environment = os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -142,7 +146,7 @@ def parse_log(text: str) -> DryRun:
 def _main(arguments: Sequence[str]) -> int:
     import llama_cpp  # takes half a second, and only the child needs it
 
-    model, *words = arguments
+    model, pruned, *words = arguments
     log: list[str] = []
 
     def keep(level: int, text: bytes, user_data: int) -> None:
@@ -153,6 +157,9 @@ def _main(arguments: Sequence[str]) -> int:
     llama_cpp.llama_backend_init()
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.dry_run, parameters.nthread, parameters.allow_requantize = True, 1, True
+    layers = [int(layer) for layer in pruned.split(",") if layer]
+    if layers:
+        parameters.prune_layers = (ctypes.c_int32 * (len(layers) + 1))(*layers, -1)
     any_imatrix = (llama_cpp.llama_model_imatrix_data * 2)()  # a dry run only asks whether there is one
     any_imatrix[0].name, any_imatrix[0].size = b"any", 0
     results: dict[str, object] = {}

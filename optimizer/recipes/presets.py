@@ -12,18 +12,19 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from optimizer.errors import EngineError, RecipeError, StorageError
-from optimizer.gguf import ModelFile, parse_tensor_type
+from optimizer.gguf import ModelFile, block_number, parse_tensor_type
 from optimizer.gguf.model_file import NATIVE_TYPES
+from optimizer.gguf.pruning import renumbered, without_layers
 from optimizer.gguf.sparse import planning_header, write_sparse
 from optimizer.recipes.dry_run import FTYPES, DryRun, Request, dry_run
 from optimizer.recipes.imatrix_rules import requires_imatrix
-from optimizer.recipes.recipe import Fallbacks, Recipe
+from optimizer.recipes.recipe import PRUNED, Fallbacks, Recipe
 
 ALIASES: Mapping[str, str] = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE"}
 """Other names of presets: llama-quantize's, and what rows on model cards call MXFP4_MOE."""
@@ -74,24 +75,36 @@ class PresetTable:
         return preset
 
 
-def load_presets(model: ModelFile, *, imatrix: bool = False, cache_dir: Path | None = None) -> PresetTable:
+def load_presets(
+    model: ModelFile, *, imatrix: bool = False, cache_dir: Path | None = None, pruned: Sequence[int] = ()
+) -> PresetTable:
     """The presets' types for this model, from the cache or from llama.cpp.
 
     Args:
         imatrix: choose as llama-quantize would with an importance matrix.
         cache_dir: instead of $LAYERQUANT_CACHE_DIR, $XDG_CACHE_HOME/layerquant or ~/.cache/layerquant.
+        pruned: layers left out; the others get what llama-quantize gives them with --prune-layers, which still counts
+            the layers that are gone. Tensors keep the source's names, and those of the pruned layers are PRUNED.
 
     Raises:
         EngineError: llama.cpp cannot plan this model.
+        RecipeError: these layers cannot be pruned.
     """
     folder = cache_dir or default_cache_dir()
-    key = hashlib.sha256(planning_header(model) + f"|{engine_build()}|{imatrix}|{_CACHE_VERSION}".encode()).hexdigest()
+    kept = without_layers(model, pruned)
+    without = f"|{kept.pruned_layers}" if kept.pruned_layers else ""
+    asked = f"|{engine_build()}|{imatrix}|{_CACHE_VERSION}{without}"
+    key = hashlib.sha256(planning_header(model) + asked.encode()).hexdigest()
     path = folder / "presets" / f"{key}.json"
     answers = _read_cache(path)
     if answers is None:
-        answers = _ask(model, imatrix)
+        answers = _ask(model, imatrix, kept.pruned_layers)
         _write_cache(path, answers)
-    return _table(model, answers, imatrix)
+    table = _table(kept, answers, imatrix)
+    if not kept.pruned_layers:
+        return table
+    whole = load_presets(model, imatrix=imatrix, cache_dir=cache_dir)
+    return _by_source_names(model, table, whole, kept.pruned_layers)
 
 
 def default_cache_dir() -> Path:
@@ -114,7 +127,7 @@ def engine_build() -> str:
 Answers = dict[Request, DryRun | str]
 
 
-def _ask(model: ModelFile, imatrix: bool) -> Answers:
+def _ask(model: ModelFile, imatrix: bool, pruned: Sequence[int]) -> Answers:
     requests: list[Request] = [(name, imatrix) for name in FTYPES]
     requests += [(name, not imatrix) for name in IMATRIX_SENSITIVE]
     try:
@@ -125,7 +138,7 @@ def _ask(model: ModelFile, imatrix: bool) -> Answers:
         path = Path(folder) / "planning.gguf"
         write_sparse(model, path)
         try:
-            return dry_run(path, requests)
+            return dry_run(path, requests, pruned)
         except EngineError as error:
             raise EngineError(str(error).replace(str(path), str(model.paths[0]))) from error
 
@@ -156,6 +169,21 @@ def _table(model: ModelFile, answers: Answers, imatrix: bool) -> PresetTable:
         presets[name] = Preset(name, types, needs, fallbacks, dependent)
     refused = {name: answer for name, answer in mine.items() if isinstance(answer, str)}
     return PresetTable(presets, quantizable, imatrix, refused)
+
+
+def _by_source_names(model: ModelFile, table: PresetTable, whole: PresetTable, pruned: Sequence[int]) -> PresetTable:
+    """A table of the pruned file's tensors as one of the source's; `whole` is that of the model with all layers."""
+    source = {renumbered(t.name, pruned): t.name for t in model.tensors if block_number(t.name) not in pruned}
+    presets = {}
+    for name, preset in table.presets.items():
+        types = {source[tensor]: given for tensor, given in preset.tensor_types.items()}
+        presets[name] = replace(
+            preset,
+            tensor_types={tensor: types.get(tensor, PRUNED) for tensor in whole.quantizable},
+            fallbacks={source[tensor]: pair for tensor, pair in preset.fallbacks.items()},
+            imatrix_dependent=frozenset(source[tensor] for tensor in preset.imatrix_dependent),
+        )
+    return PresetTable(presets, whole.quantizable, table.imatrix, table.refused)
 
 
 def _types(names: Sequence[str], run: DryRun, known: set[str]) -> dict[str, str]:

@@ -6,16 +6,19 @@ shifts the types of all later ones; a recipe that names every tensor cannot be s
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
 from optimizer.errors import RecipeError
-from optimizer.gguf import ModelFile, parse_tensor_type
+from optimizer.gguf import ModelFile, block_number, parse_tensor_type
+from optimizer.gguf.pruning import check_pruned_layers
 from optimizer.gguf.tensor_types import TARGET_TYPES
 from optimizer.recipes.fallback import fallback_type
 
+PRUNED = "PRUNED"
+"""In the place of a type: the tensor's whole layer is left out of the file."""
 Fallbacks = Mapping[str, tuple[str, str]]
 """Tensor -> (type wanted, type given)."""
 
@@ -23,7 +26,10 @@ Fallbacks = Mapping[str, tuple[str, str]]
 @dataclass(frozen=True, eq=False)
 class Recipe:
     tensor_types: Mapping[str, str]
-    """Every quantizable tensor -> its canonical tensor type, fallbacks resolved."""
+    """Every quantizable tensor -> its canonical tensor type, fallbacks resolved; PRUNED in layers that are left out.
+
+    Tensors are named as in the source, also where layers before them are pruned.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensor_types", MappingProxyType(dict(self.tensor_types)))
@@ -33,6 +39,16 @@ class Recipe:
         """Hex SHA-256 over the canonical JSON: equal for equal recipes, whatever the order they were built in."""
         text = json.dumps(dict(self.tensor_types), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def pruned_layers(self) -> tuple[int, ...]:
+        """In ascending order; none but where the recipe says PRUNED."""
+        return tuple(sorted({block_number(name) for name, given in self.tensor_types.items() if given == PRUNED}))
+
+    @property
+    def kept_types(self) -> dict[str, str]:
+        """The types of the tensors that the file will have."""
+        return {name: given for name, given in self.tensor_types.items() if given != PRUNED}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self.tensor_types == other.tensor_types
@@ -48,6 +64,10 @@ class Recipe:
         for name in changes:
             _ = self.tensor_types[name]
         return Recipe({**self.tensor_types, **changes})
+
+    def without_layers(self, layers: Collection[int]) -> "Recipe":
+        """The same recipe with these layers pruned as well."""
+        return Recipe({name: PRUNED if block_number(name) in layers else t for name, t in self.tensor_types.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +92,9 @@ def complete_recipe(
     resolved: dict[str, str] = {}
     fallbacks: dict[str, tuple[str, str]] = {}
     for name in names:
+        if tensor_types[name] == PRUNED:
+            resolved[name] = PRUNED
+            continue
         wanted = parse_tensor_type(tensor_types[name])
         if wanted not in TARGET_TYPES:
             raise RecipeError(f"{name}: ggml has {wanted}, but no weight can be quantized to it.")
@@ -79,7 +102,18 @@ def complete_recipe(
         resolved[name] = given
         if given != wanted:
             fallbacks[name] = (wanted, given)
+    check_whole_layers(Recipe(resolved), model)
     return ResolvedRecipe(Recipe(resolved), fallbacks, tuple(notes))
+
+
+def check_whole_layers(recipe: Recipe, model: ModelFile) -> None:
+    """Raises RecipeError where a layer is pruned that cannot be, or one is pruned in part."""
+    layers = check_pruned_layers(model, recipe.pruned_layers) if recipe.pruned_layers else ()
+    halves = [name for name in recipe.kept_types if block_number(name) in layers]
+    if halves:
+        raise RecipeError(
+            f"{halves[0]} has a type, and its layer {block_number(halves[0])} is pruned. Say PRUNED to all."
+        )
 
 
 def _check_names(tensor_types: Mapping[str, str], names: tuple[str, ...]) -> None:
