@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from benchmarks import prompt_ladder
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
 from benchmarks.comparison.jobs import BUDGETS, Job, comparison, spaces
@@ -51,3 +52,14 @@ def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
 def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
     names = [job.name for job in jobs(1000)]
     assert len(set(names)) == len(names) > 10
+
+
+def test_the_page_of_behaviour_is_made_from_the_figures() -> None:
+    measured = json.loads(prompt_ladder.FIGURES.read_text(encoding="utf-8"))
+    page = prompt_ladder.PAGE.read_text(encoding="utf-8")
+    assert prompt_ladder.fill(page, measured) == page
+    assert prompt_ladder.picture(measured) == prompt_ladder.PICTURE.read_text(encoding="utf-8")
+    for name, each in measured.items():
+        low, high = each["solved_interval"]
+        assert low <= each["solved"] / each["total"] <= high, name
+        assert each["repeatable"], name
