@@ -138,7 +138,19 @@ def tiny_model(
     bias, experts = architecture == "qwen2", experts or (4 if architecture == "qwen3moe" else 0)
     shapes = Shapes(architecture, n_layer, n_embd, ffn, n_head, n_head_kv, len(tokens), tied, bias, experts, extra)
     pairs = shapes.pairs(name) + (tokenizer_pairs(tokens, MERGES) if tokenizer else [])
-    tensors = shapes.tensors(tensor_type)
+    return write_model(folder, name, pairs, shapes.tensors(tensor_type), splits=splits, seed=seed)
+
+
+def write_model(
+    folder: Path,
+    name: str,
+    pairs: Sequence[KeyValue],
+    tensors: Sequence[NewTensor],
+    *,
+    splits: int = 1,
+    seed: int = 0,
+) -> Path:
+    """Writes these tensors with random weights, in one file or several; returns its path, or that of the first split."""
     folder.mkdir(parents=True, exist_ok=True)
     if splits == 1:
         path = folder / f"{name}.gguf"
@@ -194,8 +206,10 @@ def _weights(tensors: Sequence[NewTensor], seed: int) -> Iterator[list[bytes]]:
     random = np.random.default_rng(seed)
     for tensor in tensors:
         shape = tuple(reversed(tensor.shape))
-        if tensor.name.endswith("norm.weight"):
+        if tensor.name.endswith(("norm", "norm.weight")) or tensor.name.startswith("rope_"):
             values = np.ones(shape, np.float32)
+        elif tensor.name.endswith(".ssm_a"):  # a state that decays
+            values = -random.uniform(0.1, 1.0, shape).astype(np.float32)
         else:
             values = random.standard_normal(shape, np.float32) * np.float32(tensor.shape[0] ** -0.5)
         yield [_encode(values, tensor.tensor_type)]

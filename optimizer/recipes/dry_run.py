@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -65,6 +66,8 @@ _WITH_IMATRIX = "+imatrix"
 _TENSOR_LINE = re.compile(r"\[ *(\d+)/ *\d+\] .* type = *(\S+), size = .*?MiB(?: -> .*?MiB \((\S+)\))?$")
 _FALLBACK_LINE = re.compile(r"warning: (\S+) .*\(required for type +(\S+)\).*-> falling back to +(\S+)$")
 
+_UNKNOWN_ARCHITECTURE = re.compile(r"unknown model architecture: '([^']*)'")
+
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
@@ -115,6 +118,12 @@ def dry_run(model: Path, requests: Sequence[Request], prune_layers: Sequence[int
     results = {request: _read_result(answers[word]) for request, word in zip(requests, words, strict=True)}
     refusals = [value for value in results.values() if isinstance(value, str)]
     if refusals and len(refusals) == len(results):
+        if unknown := _UNKNOWN_ARCHITECTURE.search(refusals[0]):
+            raise EngineError(
+                f"{model}: this llama.cpp (llama-cpp-python {version('llama-cpp-python')}) knows no architecture "
+                f"{unknown[1]!r}. A model newer than it needs a newer layerquant; one that was converted by a fork of "
+                "llama.cpp must be converted again with llama.cpp's own convert_hf_to_gguf.py."
+            )
         raise EngineError(
             f"{model}: llama.cpp cannot plan it with any preset. Its last words:\n{refusals[0]}\n"
             "The architecture may be newer than this llama.cpp, or the metadata damaged."

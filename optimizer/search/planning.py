@@ -6,8 +6,6 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
-import numpy as np
-
 from optimizer.config import SearchConfig, find_file, find_suite
 from optimizer.errors import GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
@@ -31,11 +29,13 @@ from optimizer.search.baselines import (
 )
 from optimizer.search.budget import Budget, parse_budgets
 from optimizer.search.hybrid_baselines import fitted_hybrids
+from optimizer.search.scorable import check_scorable
 from optimizer.search.sensitivity_shares import GivenShares, shares_of
 from optimizer.search.sensitivity_table import SensitivityTable
 from optimizer.search.space import SearchSpace, with_baselines
 from optimizer.search.space_building import K_LAYER_TYPES, build_space, check_budgets
 from optimizer.search.suites import SuiteChoice, choose_suite
+from optimizer.search.unseen import settle_unseen
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,11 @@ class Plan:
     @cached_property
     def rivals_only(self) -> frozenset[str]:
         """Baselines with types that proposals may not use: they are compared with, and never win."""
-        rows = np.arange(len(self.space.units))
         return frozenset(
             baseline.name
             for group in self.baselines.values()
             for baseline in group
-            if not self.space.allowed[rows, self.space.choice_of_recipe(baseline.recipe)].all()
+            if not self.space.is_own(self.space.choice_of_recipe(baseline.recipe))
         )
 
     @property
@@ -115,11 +114,15 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
         raise GgufError(
             f"{model.paths[0]} holds no tokenizer, so no text can be scored; convert the model with its vocabulary"
         )
+    check_scorable(model)
     imatrix = open_imatrix(config.imatrix, model, beside=beside)
     presets = load_presets(model, imatrix=imatrix is not None)
     sizes = SizeTable(model, presets.quantizable)
     space = build_space(config, model, presets, sizes, imatrix)
     budgets = parse_budgets(config.budget, sized_presets(presets, sizes), model.n_elements)
+    check_budgets(budgets, space, config.pins)
+    parameters = quantizable_parameters(model, presets)
+    space = settle_unseen(space, model, parameters, budgets[0].n_bytes)
     check_budgets(budgets, space, config.pins)
     prompts = choose_suite(config, beside=beside)
     config = config.model_copy(update=_absolute(config, beside))
@@ -127,7 +130,7 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     if config.sensitivities is not None:
         path = find_file(config.sensitivities, beside=beside).resolve()
         config = config.model_copy(update={"sensitivities": str(path)})  # a resumed study may start in another folder
-        given = shares_of(SensitivityTable.read(path), quantizable_parameters(model, presets), model.by_name)
+        given = shares_of(SensitivityTable.read(path), parameters, model.by_name)
     baselines = {budget: _baselines(config, model, presets, sizes, space, budget) for budget in budgets}
     recipes = [(baseline.name, baseline.recipe) for group in baselines.values() for baseline in group]
     whole = with_baselines(space, recipes, sizes)

@@ -124,8 +124,7 @@ class LayerquantProposer:
 
     def _is_eligible(self, observation: Observation) -> bool:
         space, choice = self._problem.space, observation.choice
-        allowed = space.allowed[np.arange(len(choice)), choice].all()
-        return bool(allowed) and space.file_bytes(choice) <= self._problem.budget_bytes
+        return space.is_own(choice) and space.file_bytes(choice) <= self._problem.budget_bytes
 
 
 def _forecast(prediction: Prediction, observation: Observation, incumbent: Observation) -> Forecast:

@@ -5,7 +5,7 @@ that baselines can be written in its terms, but are not allowed to proposals.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -36,9 +36,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Unit:
+    """`seen`: whether evaluations run its tensors (`optimizer.search.unseen`)."""
+
     name: str
     tensors: tuple[str, ...]
     options: tuple[Option, ...]
+    seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class SearchSpace:
         """Size of the exported file, metadata block included."""
         return self.overhead_bytes + int(self.sizes[np.arange(len(self.units)), choice].sum())
 
+    def is_own(self, choice: Integers) -> bool:
+        """Whether all options may be proposed; what no evaluation sees may be as in any baseline."""
+        allowed = self.allowed[np.arange(len(self.units)), choice]
+        return bool((allowed | ~self._seen).all())
+
     def recipe(self, choice: Integers) -> Recipe:
         types: dict[str, str] = {}
         for unit, index in zip(self.units, choice, strict=True):
@@ -115,6 +123,10 @@ class SearchSpace:
         return sum(sizes.tensor_bytes(tensor, tensor_type) for tensor, tensor_type in pairs)
 
     @cached_property
+    def _seen(self) -> npt.NDArray[np.bool_]:
+        return np.array([unit.seen for unit in self.units], dtype=np.bool_)
+
+    @cached_property
     def _option_index(self) -> dict[str, dict[str, int]]:
         return {unit.name: {option.name: i for i, option in enumerate(unit.options)} for unit in self.units}
 
@@ -144,7 +156,7 @@ def with_option(unit: Unit, name: str, mix: Mapping[str, str], sizes: TensorSize
     while free_name in taken:
         free_name, suffix = f"{name}#{suffix}", suffix + 1
     n_bytes = sum(sizes.tensor_bytes(tensor, tensor_type) for tensor, tensor_type in types.items())
-    return Unit(unit.name, unit.tensors, (*unit.options, Option(free_name, types, n_bytes, allowed)))
+    return replace(unit, options=(*unit.options, Option(free_name, types, n_bytes, allowed)))
 
 
 def with_baselines(space: SearchSpace, recipes: Iterable[tuple[str, Recipe]], sizes: TensorSizes) -> SearchSpace:

@@ -26,6 +26,7 @@ from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
 from optimizer.search.space import SearchSpace
 from optimizer.search.space_building import K_LAYER_TYPES, K_TENSOR_TYPES, build_space
+from optimizer.search.unseen import settle_unseen
 
 IQ_TYPES = ("IQ3_S", "IQ4_XS", "IQ4_NL")
 MORE_BYTES = 1.02
@@ -76,7 +77,8 @@ def find_hints(plan: Plan, sensitivities: Sensitivities) -> list[Hint]:
     spaces: dict[str, SearchSpace] = {}
     for change, config in widened_settings(plan).items():
         with suppress(ConfigError, ImatrixError):  # what pins, bounds or the imatrix forbid is nothing to offer
-            spaces[change] = build_space(config, plan.model, plan.presets, plan.sizes, plan.imatrix)
+            space = build_space(config, plan.model, plan.presets, plan.sizes, plan.imatrix)
+            spaces[change] = settle_unseen(space, plan.model, plan.parameters, plan.budgets[0].n_bytes)
     hints = []
     for budget in plan.budgets:
         present = _forecast(plan.space, sensitivities, budget.n_bytes).damage

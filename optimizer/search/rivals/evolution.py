@@ -71,13 +71,12 @@ def _generation(
 
 def _best_baseline(problem: SearchProblem, baselines: Sequence[Observation]) -> Observation | None:
     """Of those that fit, use allowed options only and saw the whole text."""
-    rows = np.arange(len(problem.space.units))
     usable = [
         each
         for each in baselines
         if np.isfinite(each.damage)
         and each.share >= 1.0
-        and problem.space.allowed[rows, each.choice].all()
+        and problem.space.is_own(each.choice)
         and problem.space.file_bytes(each.choice) <= problem.budget_bytes
     ]
     return min(usable, key=lambda each: each.damage) if usable else None
