@@ -15,6 +15,7 @@ from optimizer.commands.options import (
     LayerTypesOption,
     Model,
     OutputType,
+    PruneLayers,
     Studies,
     Threads,
     given,
@@ -50,6 +51,7 @@ def quantize(
     ] = None,
     token_embedding_type: EmbeddingType = None,
     output_tensor_type: OutputType = None,
+    prune_layers: PruneLayers = None,
     imatrix: Imatrix = None,
     plain: Annotated[bool, typer.Option("--plain", help="Leave layerquant's metadata block out.")] = False,
     threads: Threads = None,
@@ -65,11 +67,13 @@ def quantize(
         )
     importance = open_imatrix(imatrix, file)
     presets = load_presets(file, imatrix=importance is not None)
-    flags = flags_given(token_embedding_type, output_tensor_type)
+    flags = flags_given(token_embedding_type, output_tensor_type, prune_layers)
     if layer_types is not None:
         resolved = recipe_from_layer_types_option(layer_types, flags, file, presets)
     else:
         resolved = recipe_from_file(recipe or "", flags, file, presets)
+    if resolved.recipe.pruned_layers:
+        err().print(f"note: without layers {', '.join(map(str, resolved.recipe.pruned_layers))} of {file.n_layer}")
     for note in resolved.notes:
         err().print(f"note: {note}")
     for tensor, (wanted, got) in resolved.fallbacks.items():

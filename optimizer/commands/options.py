@@ -21,6 +21,9 @@ LayerTypesOption = Annotated[
 ]
 EmbeddingType = Annotated[str | None, typer.Option("--token-embedding-type", help="Tensor type of token_embd.")]
 OutputType = Annotated[str | None, typer.Option("--output-tensor-type", help="Tensor type of output.")]
+PruneLayers = Annotated[
+    str | None, typer.Option("--prune-layers", help="Layers to leave out, separated by commas, as llama-quantize does.")
+]
 Pins = Annotated[list[str] | None, typer.Option("--pin", help="REGEX=TYPE: these tensors get that type; repeatable.")]
 Bounds = Annotated[
     list[str] | None, typer.Option("--bound", help="REGEX=RANGE, as 'attn_v=>=Q5_K' or 'ffn=Q4_K..Q8_0'; repeatable.")

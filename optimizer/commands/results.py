@@ -111,7 +111,7 @@ def report(
     with existing_store(Workplace(studies, database)) as store:
         record = finished_study(store, study)
         document = dict(record.report or {})
-        recipes = [_recipe_of(store, record, each["best"]["trial"]).tensor_types for each in _fronts(document)]
+        recipes = [_recipe_of(store, record, each["best"]["trial"]).kept_types for each in _fronts(document)]
     if html is not None:
         write_text(html, report_page(Report.from_json(document), recipes))
         err().print(f"written: {html}")
@@ -209,7 +209,7 @@ def _text(exported: Exported, form: str) -> str:
         source=Path(plan.model.paths[0].name),
         imatrix=Path(imatrix.name) if imatrix else None,
     )
-    return model_card(view, front, tensor_types=recipe.tensor_types, command=shared)
+    return model_card(view, front, tensor_types=recipe.kept_types, command=shared)
 
 
 def provenance(exported: Exported) -> str | None:

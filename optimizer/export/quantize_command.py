@@ -1,7 +1,7 @@
 """A recipe as one llama-quantize command: nothing but llama.cpp is needed to make the file again.
 
 The tensors of its output equal layerquant's bit for bit; only the metadata block that says how the recipe was found
-is missing.
+is missing. Where layers are pruned, the patterns name tensors as llama-quantize numbers them once these are gone.
 """
 
 import shlex
@@ -13,6 +13,7 @@ from optimizer.export.tensor_type_file import explicit_types, name_pattern
 from optimizer.gguf import TENSOR_TYPES, ModelFile, block_number
 from optimizer.quantization.file_type import file_type_of
 from optimizer.recipes.dry_run import FTYPES
+from optimizer.recipes.pruned import PrunedFile
 from optimizer.recipes.recipe import Recipe
 from optimizer.recipes.roles import OUTPUT, TOKEN_EMBEDDING
 
@@ -28,7 +29,8 @@ _NOT_A_BASE: Mapping[str, str] = {
 
 def base_preset(recipe: Recipe, model: ModelFile) -> str:
     """The preset to name in the command. It decides no tensor, since all are named; the file carries it as its type."""
-    number = file_type_of(model, recipe.tensor_types)
+    made = PrunedFile.of(model, recipe)
+    number = file_type_of(made.model, made.tensor_types)
     name = next((preset for preset, its_number in FTYPES.items() if its_number == number), "Q8_0")
     return _NOT_A_BASE.get(name, name)
 
@@ -55,6 +57,8 @@ def quantize_command(
         options.append(("--imatrix", str(imatrix)))
     if _requantizes(recipe, model):
         options.append(("--allow-requantize",))
+    if recipe.pruned_layers:
+        options.append(("--prune-layers", ",".join(map(str, recipe.pruned_layers))))
     for flag, name in (("--token-embedding-type", TOKEN_EMBEDDING), ("--output-tensor-type", OUTPUT)):
         if name in recipe.tensor_types:
             options.append((flag, TENSOR_TYPES[recipe.tensor_types[name]].ggml_name))
@@ -93,5 +97,5 @@ def _has_a_flag(name: str, recipe: Recipe) -> bool:
 
 def _requantizes(recipe: Recipe, model: ModelFile) -> bool:
     """Whether a tensor that is already quantized gets another type."""
-    sources = ((model.by_name[name].tensor_type, given) for name, given in recipe.tensor_types.items())
+    sources = ((model.by_name[name].tensor_type, given) for name, given in recipe.kept_types.items())
     return any(TENSOR_TYPES[source].is_quantized and source != given for source, given in sources)

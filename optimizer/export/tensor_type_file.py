@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from optimizer.errors import RecipeError
 from optimizer.gguf import TENSOR_TYPES, ModelFile
+from optimizer.recipes.pruned import PrunedFile
 from optimizer.recipes.recipe import Recipe
 
 _PLAIN = re.compile(r"[a-z0-9_-]")
@@ -33,12 +34,14 @@ def _escape(letter: str) -> str:
 def explicit_types(recipe: Recipe, model: ModelFile) -> dict[str, str]:
     """What llama-quantize must be told so that it decides nothing: the recipe, and quantized tensors that are kept.
 
-    It takes a natively quantized tensor (MXFP4 as published) for one to quantize again, and refuses.
+    It takes a natively quantized tensor (MXFP4 as published) for one to quantize again, and refuses. Where layers are
+    pruned it searches the patterns in the names that tensors have without them; so these are the names.
     """
     types = {}
-    for tensor in model.tensors:
-        if tensor.name in recipe.tensor_types:
-            types[tensor.name] = recipe.tensor_types[tensor.name]
+    made = PrunedFile.of(model, recipe)
+    for tensor in made.model.tensors:
+        if tensor.name in made.tensor_types:
+            types[tensor.name] = made.tensor_types[tensor.name]
         elif TENSOR_TYPES[tensor.tensor_type].is_quantized:
             types[tensor.name] = tensor.tensor_type
     return types

@@ -41,6 +41,8 @@ def layer_types_from_recipe(
     names = _Names(model, presets, known, preferred)
     rows: list[Row] = []
     for layer, roles in layers_of(presets.quantizable, model.n_layer).items():
+        if layer in recipe.pruned_layers:
+            continue
         types = {role: recipe.tensor_types[tensor] for role, tensor in roles.items()}
         rows.append((layer, names.name(roles, types)))
     flags, single = _outside(recipe, model, presets)
@@ -120,4 +122,4 @@ def _outside(recipe: Recipe, model: ModelFile, presets: PresetTable) -> tuple[Fl
     by_flags = {OUTPUT: output, **dict.fromkeys(EMBEDDING_TABLES, embedding)}
     outside = outside_layers(presets.quantizable, model.n_layer)
     rest = [f"{tensor}={types[tensor]}" for tensor in outside if types[tensor] != by_flags.get(tensor)]
-    return Flags(embedding, output), (((TENSORS, *rest),) if rest else ())
+    return Flags(embedding, output, prune_layers=recipe.pruned_layers), (((TENSORS, *rest),) if rest else ())

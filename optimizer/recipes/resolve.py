@@ -12,6 +12,7 @@ from difflib import get_close_matches
 
 from optimizer.errors import RecipeError
 from optimizer.gguf import ModelFile
+from optimizer.gguf.pruning import check_pruned_layers
 from optimizer.recipes.flags import LAYER_TYPES_HIGH_NOTE, Flags
 from optimizer.recipes.layer_type_sets import (
     DEFINITION,
@@ -22,7 +23,7 @@ from optimizer.recipes.layer_type_sets import (
 )
 from optimizer.recipes.layer_types import LayerTypes
 from optimizer.recipes.presets import ALIASES, PresetTable
-from optimizer.recipes.recipe import Recipe, ResolvedRecipe, complete_recipe
+from optimizer.recipes.recipe import PRUNED, Recipe, ResolvedRecipe, complete_recipe
 from optimizer.recipes.roles import EMBEDDING_TABLES, OUTPUT, TOKEN_EMBEDDING, layers_of, outside_layers
 from optimizer.recipes.vod import DISPUTED_DIGITS, VodMap, read_map
 
@@ -108,18 +109,22 @@ def resolve_layer_types(
     Where neither says what type embeddings and output have, they get what the preset behind the most frequent layer
     type gives them (of equally frequent ones, the first in the model), and a note says so.
 
-    Raises RecipeError for a missing layer, one beyond the model, and a name or a type that does not exist.
+    Layers that the flags prune need no row, and a row of theirs changes nothing. A preset named at layer i means what
+    that preset gives to layer i of the whole model.
+
+    Raises RecipeError for a missing layer, one beyond the model, one that cannot be pruned, and a name or a type that does not exist.
     """
-    _check_layers(layer_types, model)
+    merged = (layer_types.flags or Flags()).merged(flags or Flags())
+    pruned = check_pruned_layers(model, merged.prune_layers)
+    _check_layers(layer_types, model, pruned)
     names = LayerTypeNames.of(layer_types, presets, definitions)
-    by_layer = layer_types.names()
+    by_layer = {layer: name for layer, name in layer_types.rows if layer not in pruned}
     wanted: dict[str, str] = {}
     for layer, roles in layers_of(presets.quantizable, model.n_layer).items():
-        given = names.types(by_layer[layer], layer, roles)
+        given = names.types(by_layer[layer], layer, roles) if layer not in pruned else dict.fromkeys(roles, PRUNED)
         wanted |= {tensor: given[role] for role, tensor in roles.items()}
-    merged = (layer_types.flags or Flags()).merged(flags or Flags())
     outside = outside_layers(presets.quantizable, model.n_layer)
-    base = names.base_preset(_most_frequent(by_layer, model.n_layer))
+    base = names.base_preset(_most_frequent(by_layer))
     from_flags, notes = _outside_types(outside, merged, model, presets, base)
     wanted |= from_flags | _single_tensors(layer_types.meta_rows, presets.quantizable)
     notes += _vod_notes(layer_types, names)
@@ -133,7 +138,7 @@ def recipe_from_layer_types(
     return resolve_layer_types(layer_types, model, presets, flags=flags).recipe
 
 
-def _check_layers(layer_types: LayerTypes, model: ModelFile) -> None:
+def _check_layers(layer_types: LayerTypes, model: ModelFile, pruned: Sequence[int]) -> None:
     given = layer_types.names()
     if not given:
         raise RecipeError(f"LAYER_TYPES names no layer; {model.paths[0].name} has layers 0 to {model.n_layer - 1}.")
@@ -143,7 +148,7 @@ def _check_layers(layer_types: LayerTypes, model: ModelFile) -> None:
             f"layer {beyond[0]} in LAYER_TYPES is beyond the model: {model.paths[0].name} has layers 0 to "
             f"{model.n_layer - 1}. Was the string made for another model?"
         )
-    missing = [layer for layer in range(model.n_layer) if layer not in given]
+    missing = [layer for layer in range(model.n_layer) if layer not in given and layer not in pruned]
     if missing:
         shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         word = "layer" if len(missing) == 1 else "layers"
@@ -152,8 +157,8 @@ def _check_layers(layer_types: LayerTypes, model: ModelFile) -> None:
         )
 
 
-def _most_frequent(by_layer: Mapping[int, str], n_layer: int) -> str:
-    counts = Counter(by_layer[layer].strip().upper() for layer in range(n_layer))
+def _most_frequent(by_layer: Mapping[int, str]) -> str:
+    counts = Counter(by_layer[layer].strip().upper() for layer in sorted(by_layer))
     return max(counts, key=lambda name: counts[name])  # the first of equals: Counter keeps the order of layers
 
 

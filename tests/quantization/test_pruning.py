@@ -97,9 +97,9 @@ def test_nothing_is_quantized_again_for_a_pruned_candidate(deep: Subject, bank: 
     quantized: list[str] = []
     before = bank._quantize  # type: ignore[attr-defined]
     bank._quantize = lambda request, stop: quantized.append(request.path.name) or before(request, stop)  # type: ignore
-    with assemble(deep.model, recipe.without_layers([5]), names, bank) as first:
-        with assemble(deep.model, recipe.without_layers([6]), names, bank) as second:
-            assert len({*first.paths} & {*second.paths}) > len(first.paths) / 2
+    without = [recipe.without_layers([layer]) for layer in (5, 6)]
+    with assemble(deep.model, without[0], names, bank) as first, assemble(deep.model, without[1], names, bank) as other:
+        assert len({*first.paths} & {*other.paths}) > len(first.paths) / 2
     assert [name for name in quantized if "meta" not in name] == []
 
 
