@@ -9,6 +9,7 @@ LayerquantError
 │   └── ConfigError     a setting, a text or a file name that cannot be used
 ├── StudyError          a study that is held, missing, unfinished or was started with other settings
 ├── StorageError        the disk is full, or what lies on it is not what was written
+├── DownloadError       a hub that does not answer, or a download that breaks off
 └── EngineError         llama.cpp or a child process failed
 """
 
@@ -48,6 +49,10 @@ class StudyError(LayerquantError):
 
 
 class StorageError(LayerquantError):
+    pass
+
+
+class DownloadError(LayerquantError):
     pass
 
 

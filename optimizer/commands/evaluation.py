@@ -10,19 +10,22 @@ from evaluators.process import EvaluatorProcess
 from evaluators.settings import RuntimeSettings
 from optimizer.commands.options import Json, takes_runtime_flags
 from optimizer.commands.shown import err, out, print_json
-from optimizer.config import find_file
 from optimizer.errors import ConfigError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.progress import TerminalReporter
+from optimizer.sources import FoundText, find_text, open_model
+from optimizer.sources.hub_name import is_hub_name
 
 
 @takes_runtime_flags
 def evaluate(
-    candidate: Annotated[Path, typer.Argument(help="The GGUF to score; of a split one, any part.")],
+    candidate: Annotated[
+        str, typer.Argument(help="The GGUF to score; of a split one, any part; or hf://OWNER/REPO/FILE.")
+    ],
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="A model, or a --kl-divergence-base file.")
+        str | None, typer.Option("--reference", help="A model, or a --kl-divergence-base file.")
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Text to score on.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Text to score on: a file, or a name.")] = None,
     chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Chunks of the text; by default all.")] = None,
     prompts: Annotated[
         str | None, typer.Option("--prompts", help="A prompt suite: a file, or the name of a shipped one.")
@@ -57,17 +60,18 @@ def evaluate(
     if reference is None and (options is None or text is not None):
         raise ConfigError("a text is scored against a reference: give a model or a logits file with --reference")
     use_extra_bufts = runtime.pop("repack", True)
-    scored = ModelFile.open(candidate)
+    scored = open_model(candidate)
     source = _reference_model(reference) if reference is not None else None
     reporter = TerminalReporter(err())
     evaluator = EvaluatorProcess(RuntimeSettings(**runtime, use_extra_bufts=use_extra_bufts))
+    given = find_text(text) if text is not None else None
     result: dict[str, Any] = {}
     asked = None
     try:
         # Prompts alone need no text, unless a logits file, which has its own, was given beside them.
         if reference is not None and (options is None or text is not None or source is None):
-            paths = source.paths if source is not None else [reference]
-            result = _divergence(evaluator, scored, paths, text, chunks, reporter)
+            paths = source.paths if source is not None else [Path(reference)]
+            result = _divergence(evaluator, scored, paths, given, chunks, reporter)
         if options is not None:
             asked = evaluate_prompts(evaluator, scored, source, options, reporter)
             result["prompts"] = asked.as_json()
@@ -89,17 +93,19 @@ def _divergence(
     evaluator: EvaluatorProcess,
     scored: ModelFile,
     reference_paths: Sequence[Path],
-    text: str | None,
+    text: FoundText | None,
     chunks: int | None,
     reporter: TerminalReporter,
 ) -> dict[str, Any]:
+    """The result, with the text's digest in it where one was given."""
     from evaluators.evaluate import evaluate_file  # numba: not for commands that score nothing
 
     reporter.phase("evaluation", 1)
-    return evaluate_file(
-        evaluator, scored.paths, reference_paths, text=find_file(text) if text else None, chunks=chunks,
+    result = evaluate_file(
+        evaluator, scored.paths, reference_paths, text=text.path if text else None, chunks=chunks,
         progress=lambda done, total: reporter.work(done, total),
     )  # fmt: skip
+    return {**result, "text": text.as_json()} if text else result
 
 
 def _show_divergence(result: Mapping[str, Any]) -> None:
@@ -111,8 +117,11 @@ def _show_divergence(result: Mapping[str, Any]) -> None:
     console.print(f"RMS delta p        {100 * result['rms_delta_p']:.3f} %")
 
 
-def _reference_model(reference: Path) -> ModelFile | None:
+def _reference_model(name: str) -> ModelFile | None:
     """The model; None where the reference is a logits file or a reference folder."""
+    reference = Path(name)
+    if is_hub_name(name) or reference.suffix == ".safetensors" or (reference / "config.json").exists():
+        return open_model(name)
     if not reference.exists():
         raise ConfigError(f"{reference}: no such file; give a GGUF model or a --kl-divergence-base file")
     if reference.is_dir():

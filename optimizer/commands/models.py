@@ -26,7 +26,6 @@ from optimizer.commands.shown import err, out, print_json
 from optimizer.config import SearchConfig, parse_assignment
 from optimizer.doctor import examine
 from optimizer.errors import ConfigError, GgufError
-from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.provenance import build_block
 from optimizer.progress import TerminalReporter
 from optimizer.quantization.join import quantize as write_quantized
@@ -35,6 +34,7 @@ from optimizer.recipes.sizes import SizeTable
 from optimizer.search.planning import make_plan, open_imatrix
 from optimizer.search.sensitivity_table import FORMATS, LAYERQUANT, WHOLE_MODEL, SensitivityTable
 from optimizer.search.sensitivity_writing import own_table, tool_suite_curve, tool_suite_table
+from optimizer.sources import open_model
 from optimizer.text_files import write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
@@ -60,7 +60,7 @@ def quantize(
     """Write a GGUF from LAYER_TYPES, a tensor-type file or a preset; equal to llama-quantize's tensors bit for bit."""
     if (layer_types is None) == (recipe is None):
         raise ConfigError("give either --layer-types or --recipe")
-    file = ModelFile.open(model)
+    file = open_model(model)
     if file.quantized_source and not allow_requantize:
         raise GgufError(
             f"{model} is already quantized; start from its F16, BF16 or F32 file, or add --allow-requantize"

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[Path, typer.Argument(help="A GGUF file, or any part of a split one.", show_default=False)]
+Model = Annotated[
+    str, typer.Argument(help="A GGUF file, any part of a split one, or hf://OWNER/REPO[/FILE].", show_default=False)
+]
 Study = Annotated[str, typer.Argument(help="The study's name.", show_default=False)]
 OptionalStudy = Annotated[str | None, typer.Argument(help="The study's name; all studies without it.")]
 Studies = Annotated[Path, typer.Option("--studies", help="Folder of the studies, their database and shard bank.")]

@@ -18,7 +18,6 @@ from optimizer.commands.recipes_given import flags_given, recipe_from_layer_type
 from optimizer.commands.shown import out, preset_table, print_json
 from optimizer.config import SearchConfig
 from optimizer.errors import GgufError
-from optimizer.gguf.model_file import ModelFile
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
@@ -26,6 +25,7 @@ from optimizer.search.budget import parse_budgets, show_bytes
 from optimizer.search.constraints import constraints_from_flags
 from optimizer.search.planning import open_imatrix, sized_presets
 from optimizer.search.space_building import build_space, check_budgets
+from optimizer.sources import open_model
 
 DEFAULT_BUDGET = "IQ4_XS"
 
@@ -48,7 +48,7 @@ def plan(
 
     Reads the header alone; a file that ends behind its header is planned too.
     """
-    file = ModelFile.open(model, planning=True)
+    file = open_model(model, planning=True)
     if file.quantized_source and not allow_requantize:
         raise GgufError(f"{model} is already quantized; plan from its F16, BF16 or F32 file, or add --allow-requantize")
     importance = open_imatrix(imatrix, file)

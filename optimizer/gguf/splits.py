@@ -19,6 +19,15 @@ def split_prefix(path: Path) -> str:
     return match["prefix"] if match else path.stem
 
 
+def parts_of(name: str) -> list[str]:
+    """Names of all parts of the split model that a path or name is a part of; itself alone where it is none."""
+    match = _SPLIT_NAME.fullmatch(name)
+    if match is None:
+        return [name]
+    count = int(match["count"])
+    return [f"{match['prefix']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)] or [name]
+
+
 def sibling_splits(path: Path, count: int) -> tuple[Path, ...]:
     """All parts of the split model that `path` is one of, in order.
 

@@ -1,6 +1,7 @@
 """Open a study, or refuse it, and take the right to write to it."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix", "sensit
 
 
 def kept_settings(plan: Plan, texts: tuple[TextChoice, TextChoice]) -> dict[str, Any]:
-    """What a study keeps of its settings: files by absolute path, and by the digest of what they hold."""
-    files = {"search_text": texts[0].path, "report_text": texts[1].path, "model": plan.model.paths[0]}
+    """What a study keeps: files by absolute path or by name on the hub, and by the digest of what they hold."""
+    files = {"model": plan.model.paths[0]}
     if plan.imatrix is not None:
         files["imatrix"] = plan.imatrix.path
     return {
         **plan.config.model_dump(mode="json"),
-        **{name: str(path.resolve()) for name, path in files.items()},
+        **{name: str(absolute(path)) for name, path in files.items()},
+        "search_text": _kept_text(texts[0]),
+        "report_text": _kept_text(texts[1]),
         CONTENTS: [
             *(choice.sha256 for choice in texts),
             plan.imatrix.sha256 if plan.imatrix else None,
@@ -34,6 +37,11 @@ def kept_settings(plan: Plan, texts: tuple[TextChoice, TextChoice]) -> dict[str,
             *(plan.prompts.contents if plan.prompts else []),
         ],
     }
+
+
+def _kept_text(text: TextChoice) -> str:
+    """Of the hub at its commit, so that a resumed study finds it in the cache and still says where it came from."""
+    return text.origin or str(absolute(text.path))
 
 
 def _given_sensitivities(plan: Plan) -> list[str]:
@@ -77,11 +85,16 @@ def add_model(store: Store, plan: Plan) -> ModelRecord:
     return store.add_model(
         fingerprint=model.fingerprint,
         name=model.name,
-        path=str(model.paths[0].resolve()),
+        path=str(absolute(model.paths[0])),
         architecture=model.architecture,
         n_layer=model.n_layer,
         size_bytes=model.size_bytes,
     )
+
+
+def absolute(path: Path) -> Path:
+    """Without following links: in the hub's cache a file is a link, and what it leads to has no name of its own."""
+    return Path(os.path.abspath(path))
 
 
 def take_lease(store: Store, study: StudyRecord, reporter: Reporter) -> Lease:

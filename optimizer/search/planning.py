@@ -36,6 +36,7 @@ from optimizer.search.space import SearchSpace, with_baselines
 from optimizer.search.space_building import K_LAYER_TYPES, build_space, check_budgets
 from optimizer.search.suites import SuiteChoice, choose_suite
 from optimizer.search.unseen import settle_unseen
+from optimizer.sources import open_model
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Plan:
 
 def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     """Plan a search; every refusal happens here, before anything is built or evaluated."""
-    model = ModelFile.open(find_file(config.model, beside=beside))
+    model = open_model(config.model, beside=beside)
     if model.quantized_source and not config.quantization.allow_requantize:
         raise GgufError(
             f"{model.paths[0]} is already quantized; search from an F16, BF16 or F32 file, "

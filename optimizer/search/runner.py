@@ -153,7 +153,7 @@ def _run_phases(
         limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
         loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors, gate)
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
-    _report(context, bench, workplace, texts[1], noise, behaviours)
+    _report(context, bench, workplace, texts, noise, behaviours)
 
 
 def _deadline(plan: Plan, started: float, index: int) -> float | None:
@@ -224,13 +224,14 @@ def _report(
     context: SearchContext,
     bench: Bench,
     workplace: Workplace,
-    choice: TextChoice,
+    texts: tuple[TextChoice, TextChoice],
     noise: float,
     behaviours: StudyBehaviours | None,
 ) -> None:
     plan, store, reporter = context.plan, context.store, context.reporter
     settings = plan.config.evaluation
     store.update_study(context.lease, phase="report")
+    searched, choice = texts
     text = _prepare(context, bench, workplace, choice, settings.report_chunks or settings.chunks, "report text")
     measurer = bench.measurer(context.lease, text, reporter)
     reporter.phase("report", measurements_needed(plan) + len(plan.budgets) * (behaviours is not None))
@@ -254,7 +255,8 @@ def _report(
             "parameters": plan.model.n_elements,
             "size_bytes": plan.model.size_bytes,
         },
-        "report_text": {"path": str(choice.path), "sha256": choice.sha256, "chunks": text.n_chunks},
+        "search_text": searched.as_json(),
+        "report_text": {**choice.as_json(), "chunks": text.n_chunks},
         "engine": asdict(bench.evaluator.engine()),
         "noise_floor_kld": noise,
         **found,

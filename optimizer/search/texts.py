@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluators.evaluator import Evaluator, Progress
-from optimizer.config import BUNDLED, SearchConfig, find_file
+from optimizer.config import BUNDLED, SearchConfig
 from optimizer.errors import ConfigError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.search.measuring import MeasuredText
+from optimizer.sources import FoundText, find_text
 from optimizer.store import Store
 
 BUNDLED_TEXTS = {"search": BUNDLED / "demo/texts/search.txt", "report": BUNDLED / "demo/texts/report.txt"}
@@ -17,24 +18,22 @@ BUNDLED_TEXTS = {"search": BUNDLED / "demo/texts/search.txt", "report": BUNDLED 
 
 @dataclass(frozen=True)
 class TextChoice:
-    """`bundled`: no text was given and layerquant's own is used."""
+    """`bundled`: no text was given and layerquant's own is used. `origin`: the file of the hub that it came from."""
 
     path: Path
     sha256: str
     bundled: bool
+    origin: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """What a report says of the text."""
+        return {"path": str(self.path), "sha256": self.sha256, "origin": self.origin}
 
 
 def choose_text(name: str | None, role: str, *, beside: Path | None = None) -> TextChoice:
-    """The user's file, or the bundled text of that role ("search" or "report")."""
-    path = BUNDLED_TEXTS[role] if name is None else find_file(name, beside=beside)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(
-            f"{role} text {path} cannot be read: {error.strerror}; give a text file with --{role}-text"
-        ) from None
-    return TextChoice(path, digest, name is None)
+    """The text of that name, or the bundled one of that role ("search" or "report")."""
+    found = FoundText(BUNDLED_TEXTS[role]) if name is None else find_text(name, beside=beside)
+    return TextChoice(found.path, found.sha256, name is None, found.origin)
 
 
 def choose_texts(config: SearchConfig, beside: Path | None = None) -> tuple[TextChoice, TextChoice]:
