@@ -2,7 +2,7 @@
 
 Reads (method, arguments, wants progress) from the connection and answers ("begun", None), then ("progress",
 (done, total)) for each chunk (of answers: every few steps), and at the end ("result", value), ("error",
-EvaluationError) or ("failure", traceback). The first message is the settings.
+EvaluationError) or ("failure", traceback). The first message is the settings. A message during a call abandons it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from typing import Any
 
 from evaluators.errors import EvaluationError
 from evaluators.evaluator import Progress
+
+
+class _Abandoned(BaseException):
+    """The parent no longer wants what is being done: the one thing that it says during a call."""
 
 
 def serve(connection: Connection, log_descriptor: int, idle_seconds: float) -> None:
@@ -47,12 +51,17 @@ def _answer(evaluator: Any, method: str, arguments: dict[str, Any]) -> tuple[str
         return "result", getattr(evaluator, method)(**arguments)
     except EvaluationError as error:
         return "error", error
+    except _Abandoned as error:
+        return "error", EvaluationError(str(error))
     except Exception:
         return "failure", traceback.format_exc()
 
 
 def _reporter(connection: Connection) -> Progress:
     def report(done: int, total: int) -> None:
+        if connection.poll():
+            connection.recv()
+            raise _Abandoned("the call was abandoned")
         connection.send(("progress", (done, total)))
 
     return report

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evaluators.divergence import Score
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Generation
+from evaluators.imatrix import Collected
 from evaluators.settings import RuntimeSettings
 
 if TYPE_CHECKING:
@@ -112,6 +113,24 @@ class Evaluator(Protocol):
         """Greedy answers. `drafts`: question id -> tokens of another model's answer to it, which make it faster.
 
         `progress` is told how many questions are answered, also between two answers: the same figures may come again.
+        """
+        ...
+
+    def collect_activations(
+        self,
+        model_paths: Sequence[Path],
+        text: Path,
+        path: Path,
+        *,
+        identity: str,
+        chunks: int | None = None,
+        process_output: bool = False,
+        save_every: int = 10,
+        progress: Progress | None = None,
+    ) -> Collected:
+        """Sum the squared activations of every weight over a text into the file `path`, as llama-imatrix does.
+
+        A file that an interrupted call left there is continued. See evaluators.imatrix.
         """
         ...
 

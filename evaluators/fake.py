@@ -21,6 +21,9 @@ from evaluators.errors import ModelLoadError, TextError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Asked, Generation, Transcript
+from evaluators.imatrix import Collected, SumsIdentity
+from evaluators.imatrix.sums import ActivationSums
+from evaluators.imatrix.sums_file import write_sums
 from evaluators.reference import Reference
 from evaluators.repetition import judge_ending
 from evaluators.settings import RuntimeSettings
@@ -72,9 +75,10 @@ def plain_answer(question: Asked, damage: float) -> str:
 
 
 class FakeEvaluator:
-    """Deterministic. `scored` and `generated` list the calls; `failures` maps a shard's file name to an error to raise.
+    """Deterministic. `scored`, `generated` and `collected` list the calls.
 
-    `answer` gives the text that a model of this damage answers a question with.
+    `failures` maps a shard's file name to an error to raise; `answer` gives the text that a model of this damage
+    answers a question with.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class FakeEvaluator:
         self._answer = answer or plain_answer
         self.generated: list[tuple[tuple[Path, ...], tuple[str, ...]]] = []
         self.scored: list[tuple[tuple[Path, ...], tuple[int, ...]]] = []
+        self.collected: list[tuple[tuple[Path, ...], Path]] = []
 
     @property
     def settings(self) -> RuntimeSettings:
@@ -191,6 +196,36 @@ class FakeEvaluator:
             if progress is not None:
                 progress(done, len(questions))
         return Generation(tuple(transcripts), 0.0, 0.0, 0, "fake")
+
+    def collect_activations(
+        self,
+        model_paths: Sequence[Path],
+        text: Path,
+        path: Path,
+        *,
+        identity: str,
+        chunks: int | None = None,
+        process_output: bool = False,
+        save_every: int = 10,
+        progress: Progress | None = None,
+    ) -> Collected:
+        """Sums drawn from the weights' names, for every weight of a block that has two dimensions or more."""
+        tokenized = self.tokenize(model_paths, text)
+        wanted = chunks or tokenized.n_chunks(self._settings.ctx_size)
+        tokens = wanted * self._settings.ctx_size
+        sums = ActivationSums()
+        for tensor in (each for model in model_paths for each in gguf.GGUFReader(model).tensors):
+            if len(tensor.shape) > 1 and (tensor.name.startswith("blk.") or process_output):
+                columns, matrices = int(tensor.shape[0]), int(np.prod(tensor.shape[2:]))
+                weight = sums.weight(tensor.name, matrices, columns, matrices)
+                weight.sums[:] = tokens * (0.1 + _uniform("activations", tensor.name))
+                weight.counts[:] = tokens
+        run = SumsIdentity(identity, tokenized.sha256, "fake", self._settings.as_dict())
+        write_sums(path, sums, run, self._settings.ctx_size, wanted)
+        self.collected.append((tuple(model_paths), text))
+        if progress is not None:
+            progress(wanted, wanted)
+        return Collected(path, wanted, 0)
 
     def _fail_where_asked(self, paths: Sequence[Path]) -> None:
         for path in paths:

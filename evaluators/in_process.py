@@ -18,6 +18,8 @@ from evaluators.evaluator import EngineInfo, Progress, TokenizedText
 from evaluators.generation.engine import GreedyEngine
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Generation
+from evaluators.imatrix import Collected
+from evaluators.imatrix.collecting import collect_activations
 from evaluators.reference import Reference, ReferenceChunk, chunk_bytes, protocol_differences, require_disk_space
 from evaluators.runtime import Runtime, ScoredLogits, engine_info, tokenize
 from evaluators.settings import RuntimeSettings
@@ -189,6 +191,24 @@ class InProcessEvaluator:
         self._drop_runtime()  # two contexts may not fit
         with GreedyEngine(model_paths, self._settings, settings) as engine:
             return engine.generate(questions, drafts, progress)
+
+    def collect_activations(
+        self,
+        model_paths: Sequence[Path],
+        text: Path,
+        path: Path,
+        *,
+        identity: str,
+        chunks: int | None = None,
+        process_output: bool = False,
+        save_every: int = 10,
+        progress: Progress | None = None,
+    ) -> Collected:
+        self._drop_runtime()  # two models may not fit
+        return collect_activations(
+            model_paths, text, path, self._settings, identity=identity, chunks=chunks, process_output=process_output,
+            save_every=save_every, progress=progress,
+        )  # fmt: skip
 
     def _load(self, paths: Sequence[Path], settings: RuntimeSettings) -> Runtime:
         wanted = (_stamp(paths), settings)

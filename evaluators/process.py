@@ -30,6 +30,7 @@ from evaluators.errors import EngineCrash, EngineTimeout, EvaluationError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Asked, Generation
+from evaluators.imatrix import Collected
 from evaluators.reference import Reference
 from evaluators.settings import RuntimeSettings
 
@@ -150,6 +151,27 @@ class EvaluatorProcess:
         arguments = {"questions": [Asked.of(each) for each in questions], "settings": settings, "drafts": foretold}
         return cast(Generation, self._call("generate", progress, model_paths=list(model_paths), **arguments))
 
+    def collect_activations(
+        self,
+        model_paths: Sequence[Path],
+        text: Path,
+        path: Path,
+        *,
+        identity: str,
+        chunks: int | None = None,
+        process_output: bool = False,
+        save_every: int = 10,
+        progress: Progress | None = None,
+    ) -> Collected:
+        """A call that is abandoned (Ctrl-C) has ten seconds to end its batch and save; again, and it is killed."""
+        arguments: dict[str, Any] = {"text": text, "path": path, "identity": identity, "chunks": chunks}
+        arguments |= {"process_output": process_output, "save_every": save_every}
+        report = progress or (lambda done, total: None)  # it is where the child hears of being abandoned
+        return cast(
+            Collected,
+            self._call("collect_activations", report, 10.0, model_paths=list(model_paths), **arguments),
+        )
+
     def release(self) -> None:
         if self.process_id is not None:
             self._call("release")
@@ -168,7 +190,8 @@ class EvaluatorProcess:
     ) -> None:
         self.close()
 
-    def _call(self, method: str, progress: Progress | None = None, **arguments: Any) -> Any:
+    def _call(self, method: str, progress: Progress | None = None, grace: float = 0.0, /, **arguments: Any) -> Any:
+        """`grace`: seconds that the child of an abandoned call has to save its work, from its next progress on."""
         with self._lock:
             child = self._begin(method, arguments, progress is not None)
             try:
@@ -181,7 +204,10 @@ class EvaluatorProcess:
                 raise self._crash(method) from None
             except BaseException:
                 # Abandoned in the middle: whatever the child would still answer belongs to no one.
-                self._discard()
+                try:
+                    _ask_to_end(child, grace)
+                finally:
+                    self._discard()
                 raise
         if kind == "error":
             raise value
@@ -259,6 +285,20 @@ class EvaluatorProcess:
             f"llama.cpp ended its process in {method} ({_ending(status)}). The next call starts it again. "
             f"Its log ends:\n{tail}"
         )
+
+
+def _ask_to_end(child: _Child, grace: float) -> None:
+    """Tell a child at work that it may stop, and wait for its answer to the call, `grace` seconds at most."""
+    if not grace:
+        return
+    deadline = time.monotonic() + grace
+    try:
+        child.connection.send("abandon")
+        while child.connection.poll(max(0.0, deadline - time.monotonic())):
+            if child.connection.recv()[0] != "progress":
+                return
+    except (OSError, EOFError):
+        pass
 
 
 def _ending(status: int) -> str:

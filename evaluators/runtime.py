@@ -55,10 +55,11 @@ class Runtime:
     """A loaded model with a context of pinned batch shape; close it, or use it in a `with`.
 
     `paths`: one GGUF, the first file of a split by its usual name, or every shard of a candidate in order.
+    `on_node`: a ggml_backend_sched_eval_callback that sees the graph's nodes while they are computed.
     Raises ModelLoadError or TokenizerError.
     """
 
-    def __init__(self, paths: Sequence[Path], settings: RuntimeSettings) -> None:
+    def __init__(self, paths: Sequence[Path], settings: RuntimeSettings, *, on_node: Any = None) -> None:
         start_backend()
         self.settings = settings
         self._context: Any = None
@@ -67,7 +68,11 @@ class Runtime:
             vocab = vocabulary(self._model, paths)
             self.n_vocab = int(low.llama_vocab_n_tokens(vocab))
             self._bos = int(low.llama_vocab_bos(vocab)) if low.llama_vocab_get_add_bos(vocab) else None
-            self._context = low.llama_init_from_model(self._model, _context_params(settings))
+            params = _context_params(settings)
+            self._on_node = on_node  # llama.cpp calls it as long as the context lives
+            if on_node is not None:
+                params.cb_eval = on_node
+            self._context = low.llama_init_from_model(self._model, params)
             if not self._context:
                 raise ModelLoadError(
                     f"llama.cpp cannot make a context of {settings.n_sequences} x {settings.ctx_size} tokens for "
@@ -102,13 +107,31 @@ class Runtime:
         for start in range(0, len(chunks), group):
             yield from self._decode_group(tokens, chunks[start : start + group])
 
-    def _decode_group(self, tokens: NDArray[np.int32], chunks: Sequence[int]) -> Iterator[ScoredLogits]:
-        settings = self.settings
-        ctx_size, step, first = settings.ctx_size, settings.effective_batch_size, settings.first_scored
+    def pass_over(self, tokens: NDArray[np.int32], chunks: Sequence[int]) -> Iterator[None]:
+        """Decode at most `n_sequences` chunks with outputs everywhere and fetch none, for `on_node`, as llama-imatrix.
+
+        Yields before each call of llama_decode. Raises DecodeError.
+        """
+        rows = self._begin_group(tokens, chunks)
+        step = self.settings.effective_batch_size
+        for begin in range(0, rows.shape[1], step):
+            positions = np.arange(begin, min(begin + step, rows.shape[1]), dtype=np.int32)
+            yield
+            self._decode_batch(rows[:, begin : begin + step], positions, np.ones(positions.size, dtype=np.bool_))
+
+    def _begin_group(self, tokens: NDArray[np.int32], chunks: Sequence[int]) -> NDArray[np.int32]:
+        """The chunks' tokens [chunks, ctx_size] with BOS where the vocabulary wants it, and an empty memory."""
+        ctx_size = self.settings.ctx_size
         rows = np.stack([tokens[chunk * ctx_size : (chunk + 1) * ctx_size] for chunk in chunks]).astype(np.int32)
         if self._bos is not None:
             rows[:, 0] = self._bos
         low.llama_memory_clear(low.llama_get_memory(self._context), True)
+        return rows
+
+    def _decode_group(self, tokens: NDArray[np.int32], chunks: Sequence[int]) -> Iterator[ScoredLogits]:
+        settings = self.settings
+        ctx_size, step, first = settings.ctx_size, settings.effective_batch_size, settings.first_scored
+        rows = self._begin_group(tokens, chunks)
         for begin in range(0, ctx_size, step):
             end = min(begin + step, ctx_size)
             positions = np.arange(begin, end, dtype=np.int32)

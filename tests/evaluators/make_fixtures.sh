@@ -1,13 +1,14 @@
 #!/bin/sh
-# Make the figures that tests/evaluators/test_oracle.py compares ours with, by llama.cpp's own tools.
+# Make the figures that tests/evaluators/test_oracle.py compares ours with, by llama.cpp's own tools; and those of
+# importance matrices (tests/evaluators/make_imatrix_fixtures.sh, which can be run alone).
 #
 # usage: tests/evaluators/make_fixtures.sh BIN [MODEL] [TEXT]
 #
-# BIN holds llama-quantize and llama-perplexity of the pinned version. To build them, about 10 minutes on 2 cores:
+# BIN holds llama-quantize, llama-perplexity and llama-imatrix of the pinned version. To build them, about 10 minutes on 2 cores:
 #   pip download --no-binary :all: --no-deps llama-cpp-python==0.3.36 && tar xf llama_cpp_python-0.3.36.tar.gz
 #   cmake -G Ninja -S llama_cpp_python-0.3.36/vendor/llama.cpp -B oracle -DCMAKE_BUILD_TYPE=Release \
 #       -DBUILD_SHARED_LIBS=ON -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF
-#   ninja -C oracle llama llama-quantize llama-perplexity        # BIN is oracle/bin
+#   ninja -C oracle llama-quantize llama-perplexity llama-imatrix   # BIN is oracle/bin
 set -eu
 bin=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
@@ -56,4 +57,5 @@ for preset in Q2_K Q4_K_M IQ4_XS; do
     until_complete 'Same top p:' "$out/divergence-$preset.txt" \
         -m "$preset.gguf" -c 256 -b 512 --kl-divergence --kl-divergence-base base.kld
 done
+sh "$here/make_imatrix_fixtures.sh" "$bin"
 ls -l "$out"
