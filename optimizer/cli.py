@@ -2,42 +2,64 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
 
 import typer
 
 from evaluators.errors import EvaluationError
-from optimizer.commands import evaluation, models, plan, prompts, results, search, studies
 from optimizer.errors import LayerquantError
 
 FAILURE, INTERRUPTED = 1, 130
 
-app = typer.Typer(
-    name="layerquant",
-    help="Find the per-layer quantization types that lose the least at a given file size.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "plan": "plan.plan",
+        "search": "search.search",
+        "status": "studies.status",
+        "stop": "studies.stop",
+        "resume": "search.resume",
+        "trials": "results.trials",
+        "report": "results.report",
+        "export": "results.export",
+        "quantize": "models.quantize",
+        "eval": "evaluation.evaluate",
+        "probe": "models.probe",
+        "prompts": "prompts.app",
+        "doctor": "models.doctor",
+    }
 )
-app.command("plan")(plan.plan)
-app.command("search")(search.search)
-app.command("status")(studies.status)
-app.command("stop")(studies.stop)
-app.command("resume")(search.resume)
-app.command("trials")(results.trials)
-app.command("report")(results.report)
-app.command("export")(results.export)
-app.command("quantize")(models.quantize)
-app.command("eval")(evaluation.evaluate)
-app.command("probe")(models.probe)
-app.add_typer(prompts.app, name="prompts")
-app.command("doctor")(models.doctor)
+"""Command -> where it is found under `optimizer.commands`: a function, or an app of further commands."""
+
+
+def make_app(wanted: str | None = None) -> typer.Typer:
+    """The whole command line; or, for a command's name, that command alone, so that no other's modules are loaded."""
+    app = typer.Typer(
+        name="layerquant",
+        help="Find the per-layer quantization types that lose the least at a given file size.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(lambda: None)  # an app of one command would take its name for an argument
+    for name, place in COMMANDS.items():
+        if wanted in COMMANDS and name != wanted:
+            continue
+        module, _, attribute = place.partition(".")
+        command = getattr(import_module(f"optimizer.commands.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Errors go to standard error, in one line each."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments)
+        make_app(words[0] if words else None)(args=arguments)
     except (LayerquantError, EvaluationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,8 +204,18 @@ def test_disk_too_small(cli: Run, models: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_command_is_documented() -> None:
-    from optimizer.cli import app
+    from optimizer.cli import COMMANDS, make_app
 
     text = (Path(__file__).parent.parent / "docs" / "commands.md").read_text()
-    for command in app.registered_commands:
-        assert f"layerquant {command.name}" in text
+    app = make_app()
+    names = [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
+    assert sorted(names) == sorted(COMMANDS)
+    for name in names:
+        assert f"layerquant {name}" in text
+
+
+def test_planning_loads_no_database() -> None:
+    """Half a second of imports that a plan does not need."""
+    code = "import sys, optimizer.cli as cli; cli.make_app('plan'); print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

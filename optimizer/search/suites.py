@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.suite import Suite, load_suite
 from optimizer.config import SearchConfig, find_file, find_suite
 from optimizer.errors import ConfigError
-from optimizer.store.records import Half
+
+if TYPE_CHECKING:
+    from optimizer.store.records import Half  # SQLAlchemy takes half a second, and a plan needs none
 
 
 @dataclass(frozen=True)
