@@ -134,6 +134,12 @@ class Evaluator(Protocol):
         """
         ...
 
+    def block_influence(
+        self, model_paths: Sequence[Path], text: Path, *, chunks: int, progress: Progress | None = None
+    ) -> tuple[float, ...]:
+        """How much each block changes the hidden state over the first chunks of a text: evaluators.block_influence."""
+        ...
+
     def release(self) -> None:
         """Let go of the loaded model and the mapped reference; the next call loads again."""
         ...

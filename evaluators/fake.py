@@ -227,6 +227,18 @@ class FakeEvaluator:
             progress(wanted, wanted)
         return Collected(path, wanted, 0)
 
+    def block_influence(
+        self, model_paths: Sequence[Path], text: Path, *, chunks: int, progress: Progress | None = None
+    ) -> tuple[float, ...]:
+        """Between 0 and 1, drawn from the layer's number; the first and the last are the largest, as in real models."""
+        blocks = {
+            int(t.name.split(".")[1]) for m in model_paths for t in gguf.GGUFReader(m).tensors if "blk." in t.name
+        }
+        inner = [0.1 + 0.5 * _uniform("influence", str(layer)) for layer in range(len(blocks))]
+        if progress is not None:
+            progress(chunks, chunks)
+        return (0.9, *inner[1:-1], 0.8)
+
     def _fail_where_asked(self, paths: Sequence[Path]) -> None:
         for path in paths:
             if path.name in self._failures:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.base_file import BaseFile, encode_records, file_bytes, is_base_file, write_base_file
+from evaluators.block_influence import block_influence
 from evaluators.comparison import TokenValues, chunk_score, compare, encode
 from evaluators.divergence import ChunkScore, Score
 from evaluators.errors import EvaluationInputError, ReferenceMismatch
@@ -209,6 +210,12 @@ class InProcessEvaluator:
             model_paths, text, path, self._settings, identity=identity, chunks=chunks, process_output=process_output,
             save_every=save_every, progress=progress,
         )  # fmt: skip
+
+    def block_influence(
+        self, model_paths: Sequence[Path], text: Path, *, chunks: int, progress: Progress | None = None
+    ) -> tuple[float, ...]:
+        self._drop_runtime()  # two models may not fit
+        return block_influence(model_paths, text, self._settings, chunks=chunks, progress=progress)
 
     def _load(self, paths: Sequence[Path], settings: RuntimeSettings) -> Runtime:
         wanted = (_stamp(paths), settings)

@@ -172,6 +172,13 @@ class EvaluatorProcess:
             self._call("collect_activations", report, 10.0, model_paths=list(model_paths), **arguments),
         )
 
+    def block_influence(
+        self, model_paths: Sequence[Path], text: Path, *, chunks: int, progress: Progress | None = None
+    ) -> tuple[float, ...]:
+        arguments = {"text": text, "chunks": chunks}
+        found = self._call("block_influence", progress, model_paths=list(model_paths), **arguments)
+        return cast(tuple[float, ...], found)
+
     def release(self) -> None:
         if self.process_id is not None:
             self._call("release")
