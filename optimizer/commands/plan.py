@@ -18,6 +18,7 @@ from optimizer.commands.recipes_given import flags_given, recipe_from_layer_type
 from optimizer.commands.shown import out, preset_table, print_json
 from optimizer.config import SearchConfig
 from optimizer.errors import GgufError
+from optimizer.gguf.model_file import ModelFile
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
@@ -73,7 +74,7 @@ def plan(
             "architecture": file.architecture,
             "n_layer": file.n_layer,
             "parameters": file.n_elements,
-            "source_bytes": file.size_bytes,
+            "source_bytes": _source_bytes(file),
             "budget": chosen.text,
             "budget_bytes": chosen.n_bytes,
             "budgets": [{"budget": each.text, "budget_bytes": each.n_bytes} for each in budgets],
@@ -91,19 +92,25 @@ def plan(
     console = out()
     console.print(
         f"[bold]{file.name or Path(model).name}[/bold]  {file.architecture}, {file.n_layer} layers, "
-        f"{file.n_elements:,} parameters, {show_bytes(file.size_bytes)}"
+        f"{file.n_elements:,} parameters, {show_bytes(_source_bytes(file))}"
     )
     needing = [name for name, preset in presets.presets.items() if preset.needs_imatrix]
     console.print(preset_table(preset_bytes, file.n_elements, chosen.n_bytes, needing))
     for each in budgets:
         console.print(f"budget {each.text} = {each.n_bytes:,} bytes, {show_bytes(each.n_bytes)}")
-    console.print(f"disk for all shards of a search: {show_bytes(space.bank_bytes(sizes) + file.size_bytes)} at most")
+    needed = space.bank_bytes(sizes) + _source_bytes(file)
+    console.print(f"disk for all shards of a search: {show_bytes(needed)} at most")
     console.print(
         f"feasible by {units}: {space.smallest_bytes:,} to {space.largest_bytes:,} bytes "
         f"({len(space.units)} units, up to {space.shape[1]} options each)"
     )
     if resolved is not None:
         _show_recipe(resolved, recipe_bytes or 0, chosen.n_bytes)
+
+
+def _source_bytes(file: ModelFile) -> int:
+    """Of the whole model, also where its header alone is there."""
+    return sum(max(header.size_bytes, header.required_bytes) for header in file.headers)
 
 
 def _show_recipe(resolved: ResolvedRecipe, n_bytes: int, budget_bytes: int) -> None:

@@ -12,7 +12,13 @@ from optimizer.sources.hub_name import HubName, is_hub_name
 
 
 def open_model(name: str | Path, *, beside: Path | None = None, planning: bool = False) -> ModelFile:
-    """A GGUF by its path or by its name on the hub; see `find_model` and `ModelFile.open` for the errors."""
+    """A GGUF by its path or by its name on the hub; see `find_model` and `ModelFile.open` for the errors.
+
+    Args:
+        planning: the header is enough; of a model on the hub nothing else is fetched.
+    """
+    if planning and is_hub_name(str(name)):
+        return ModelFile.open_splits(_fetched(HubName.parse(str(name)), planning=True), planning=True)
     return ModelFile.open(find_model(name, beside=beside), planning=planning)
 
 
@@ -22,16 +28,17 @@ def find_model(name: str | Path, *, beside: Path | None = None) -> Path:
     Raises ConfigError, GgufError (a checkpoint that must be converted first), DownloadError or StorageError.
     """
     if is_hub_name(str(name)):
-        return fetch_model(HubName.parse(str(name)))
+        return _fetched(HubName.parse(str(name)))[0]
     path = find_file(str(name), beside=beside)
     refuse_checkpoint(path)
     return path
 
 
-def fetch_model(name: HubName) -> Path:
-    """The model's file, or the first part of a split one."""
+def _fetched(name: HubName, *, planning: bool = False) -> list[Path]:
+    """The model's file, or all parts of a split one; for planning their headers, unless all of them are cached."""
     from optimizer.errors import DownloadError
     from optimizer.sources.download import fetch  # huggingface_hub: not for commands on local files
+    from optimizer.sources.headers import fetch_headers
     from optimizer.sources.hub import Hub
     from optimizer.sources.model_choice import all_parts, choose_model
 
@@ -46,6 +53,8 @@ def fetch_model(name: HubName) -> Path:
         name = name.with_file(choose_model(name, files))
     reporter = TerminalReporter(Console(stderr=True, highlight=False))
     try:
-        return fetch(hub, all_parts(name), reporter)[0]
+        parts = all_parts(name)
+        headers_do = planning and not all(hub.cached(each) for each in parts)
+        return (fetch_headers if headers_do else fetch)(hub, parts, reporter)
     finally:
         reporter.close()

@@ -122,16 +122,18 @@ class _Handler(BaseHTTPRequestHandler):
         etag = hashlib.sha256(content).hexdigest() if repository.large else hashlib.sha1(content).hexdigest()
         size = self.hub.sizes.get(file, len(content))
         content = self.hub.sent.get(file, content) if body else content
-        start = int(match[1]) if (match := re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))) else 0
+        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        end = min(int(asked[2]) + 1, len(content)) if asked and asked[2] else len(content)
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if repository.large:
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size)}
         if repository.xet:
             headers |= {"X-Xet-Hash": etag, "X-Xet-Refresh-Route": f"{self.hub.url}/xet-token"}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.send_response(206 if start else 200)
-        part = content[start:]
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        self.send_response(206 if asked else 200)
+        part = content[start:end]
         for key, value in {**headers, "Content-Length": str(len(part))}.items():
             self.send_header(key, value)
         self.end_headers()

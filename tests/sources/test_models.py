@@ -46,7 +46,27 @@ def test_plan_of_a_split_model_of_the_hub(hub: FakeHub, split: dict[str, bytes],
     local = cli("plan", tmp_path / "made" / "tiny-F16-00002-of-00003.gguf", "--json")[1]
     assert json.loads(out) | {"model": ""} == json.loads(local) | {"model": ""}
     assert json.loads(out)["model"] == "hf://o/r"
-    assert len(hub.ranges()) == 3
+    assert cli("plan", "hf://o/r", "--json")[1] == out
+
+
+def test_plan_fetches_headers_alone(
+    hub: FakeHub, split: dict[str, bytes], cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optimizer.sources.headers.FIRST_BYTES", 3000)  # less than the first header
+    assert cli("plan", "hf://o/r")[0] == 0
+    parts = {path.name: path.stat().st_size for path in tmp_path.glob("hf/assets/layerquant/headers/**/*.gguf")}
+    assert sorted(parts) == [Path(each).name for each in split]
+    assert not list(tmp_path.glob("hf/hub/*/blobs/*"))
+    assert hub.ranges()[:2] == ["bytes=0-2999", "bytes=3000-5999"]
+    asked = len(hub.ranges())
+    assert cli("plan", "hf://o/r")[0] == 0
+    assert len(hub.ranges()) == asked
+    hub.add("o/text", {"m-F16.gguf": b"no such thing" * 1000})
+    code, _, err = cli("plan", "hf://o/text")
+    assert (code, "not a GGUF" in err) == (2, True)
+    hub.add("o/cut", {"m-F16.gguf": next(iter(split.values()))[:2000]})
+    code, _, err = cli("plan", "hf://o/cut")
+    assert (code, "truncated" in err) == (2, True)
 
 
 def test_any_part_brings_the_others(hub: FakeHub, split: dict[str, bytes]) -> None:
