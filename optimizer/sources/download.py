@@ -77,7 +77,8 @@ def _fetch_one(hub: Hub, remote: RemoteFile, reporter: Reporter) -> Path:
             with WeakFileLock(lock):
                 if not blob.exists():
                     _fill(hub, remote, blob, reporter)
-        reporter.phase(f"downloading {Path(name.file).name}", remote.size or 0)
+        else:
+            reporter.phase(f"downloading {Path(name.file).name}", remote.size or 0)
         path = Path(
             hf_hub_download(
                 name.repository, name.file, repo_type=name.kind, revision=name.revision, cache_dir=hub.cache,

@@ -1,7 +1,10 @@
 """MODEL by its name on a hub, in the commands; and what a checkpoint for transformers is answered with."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from optimizer.sources import find_model, open_model
 from tests.models import tiny_model
 from tests.sources.hub_server import FakeHub
 
+ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -151,3 +155,12 @@ def test_a_folder_of_ggufs_is_answered_with_their_names(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(GgufError, match="without a GGUF"):
         find_model(tmp_path / "empty")
+
+
+def test_a_hub_is_asked_for_nothing_but_the_file(hub: FakeHub, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "made", name="tiny-F16")
+    hub.add("o/r", {model.name: model.read_bytes()})
+    code = "from optimizer.sources import find_model; print(find_model('hf://o/r'))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert Path(answer.stdout.strip()).read_bytes() == model.read_bytes(), answer.stderr
+    assert {path for _, path, _ in hub.requests} == {"/api/models/o/r/revision/main", f"/o/r/resolve/main/{model.name}"}
