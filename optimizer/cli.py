@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "quantize": "models.quantize",
         "eval": "evaluation.evaluate",
         "probe": "models.probe",
+        "imatrix": "imatrix.imatrix",
         "prompts": "prompts.app",
         "doctor": "models.doctor",
     }

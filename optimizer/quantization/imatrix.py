@@ -6,7 +6,6 @@ divided by the count of each matrix in float32, 1 everywhere where an expert was
 """
 
 import hashlib
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,15 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.errors import GgufError, ImatrixError
-from optimizer.gguf.header import TensorInfo, read_header
+from optimizer.errors import ImatrixError
+from optimizer.gguf.header import TensorInfo
 from optimizer.gguf.tensor_types import TARGET_TYPES
+from optimizer.quantization.imatrix_file import Entry, ImatrixFile
 from optimizer.recipes.imatrix_rules import requires_imatrix
 from optimizer.recipes.roles import EMBEDDING_TABLES
-
-_SUMS, _COUNTS = ".in_sum2", ".counts"
-_METADATA = ("imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size")
-_LARGEST_LEGACY_NAME = 1024
 
 # ggml_quantize_chunk ends the process without importance for these, whatever the tensor
 # (ggml_quantize_requires_imatrix).
@@ -48,16 +44,12 @@ class Imatrix:
     @classmethod
     def open(cls, path: Path) -> "Imatrix":
         """Read a file of either format; ImatrixError when it is neither, is truncated or holds NaN or infinity."""
-        try:
-            with path.open("rb") as file:
-                magic = file.read(4)
-        except OSError as error:
-            raise ImatrixError(f"{path}: cannot read the importance matrix: {error.strerror}") from error
-        imatrix = _read_gguf(path) if magic == b"GGUF" else _read_legacy(path)
-        for name, values in imatrix.vectors.items():
+        file = ImatrixFile.open(path)
+        vectors = {entry.name: _means(entry, legacy=file.is_legacy) for entry in file.entries()}
+        for name, values in vectors.items():
             if not np.isfinite(values).all():
                 raise ImatrixError(f"{path}: holds NaN or infinite values for {name}; make it again with llama-imatrix")
-        return imatrix
+        return cls(path, vectors, file.chunk_count, file.datasets)
 
     @cached_property
     def sha256(self) -> str:
@@ -135,92 +127,13 @@ def needs_importance(name: str, tensor_type: str) -> bool:
     return tensor_type in ALWAYS_WEIGHTED_TYPES or requires_imatrix(name, tensor_type)
 
 
-def _read_gguf(path: Path) -> Imatrix:
-    try:
-        header = read_header(path)
-    except GgufError as error:
-        raise ImatrixError(f"{path}: not an importance matrix: {error}") from error
-    tensors = {tensor.name: tensor for tensor in header.tensors}
-    names = sorted(
-        {name.removesuffix(suffix) for name in tensors for suffix in (_SUMS, _COUNTS) if name.endswith(suffix)}
-    )
-    if header.metadata.get("general.type") == "model" or not names:
-        raise ImatrixError(f"{path}: a GGUF, but not an importance matrix; give the file that llama-imatrix wrote")
-    lacking = [key for key in _METADATA if key not in header.metadata]
-    if lacking:
-        raise ImatrixError(
-            f"{path}: an importance matrix without {', '.join(lacking)}, which llama-quantize refuses, too"
-        )
-    if header.required_bytes > header.size_bytes:
-        raise ImatrixError(
-            f"{path}: truncated: {header.required_bytes} bytes promised, {header.size_bytes} there; copy it again"
-        )
-    vectors: dict[str, NDArray[np.float32]] = {}
-    for name in names:
-        sums, counts = tensors.get(name + _SUMS), tensors.get(name + _COUNTS)
-        if sums is None or counts is None or (sums.tensor_type, counts.tensor_type) != ("F32", "F32"):
-            raise ImatrixError(f"{path}: {name} lacks its sums or its counts as F32; make it again with llama-imatrix")
-        if sums.n_elements % counts.n_elements:
-            raise ImatrixError(
-                f"{path}: {sums.n_elements} sums and {counts.n_elements} counts for {name}; make it again"
-            )
-        vectors[name] = _means(_floats(sums), _floats(counts))
-    datasets = header.metadata["imatrix.datasets"]
-    named = tuple(str(dataset) for dataset in datasets) if isinstance(datasets, tuple) else (str(datasets),)
-    return Imatrix(path, vectors, header.metadata.integer("imatrix.chunk_count") or 0, named)
-
-
-def _floats(tensor: TensorInfo) -> NDArray[np.float32]:
-    return np.fromfile(tensor.path, "<f4", tensor.n_elements, offset=tensor.offset)
-
-
-def _means(sums: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
+def _means(entry: Entry, *, legacy: bool) -> NDArray[np.float32]:
     """Mean squared activations, float32 [matrices x row length]; 1 for a matrix that was never called."""
+    if legacy:  # sums x calls / counts already; 1 where nothing was counted
+        calls = np.float32(entry.counts[0])
+        return (entry.sums / calls if calls > 0 else entry.sums).reshape(-1)
     with np.errstate(invalid="ignore", over="ignore"):
-        calls = np.where(np.isfinite(counts), np.rint(counts), 0).astype(np.float32)[:, None]  # lround in the C++
-        columns = sums.reshape(calls.size, -1)
-        means = np.divide(columns, calls, out=np.ones_like(columns), where=calls > 0)
+        counts = np.where(np.isfinite(entry.counts), np.rint(entry.counts), 0).astype(np.float32)  # lround in the C++
+        columns = entry.sums.reshape(counts.size, -1)
+        means = np.divide(columns, counts[:, None], out=np.ones_like(columns), where=counts[:, None] > 0)
     return means.reshape(-1)
-
-
-def _read_legacy(path: Path) -> Imatrix:
-    """i32 entries; each: i32 length, name, i32 calls, i32 values, float32 (sum / count) x calls; then i32 chunks, i32
-    length, text.
-    """
-    data = path.read_bytes()
-    not_one = ImatrixError(
-        f"{path}: not an importance matrix: neither GGUF nor the older .dat; give a file that llama-imatrix wrote"
-    )
-    position = 0
-
-    def integer() -> int:
-        nonlocal position
-        if position + 4 > len(data):
-            raise not_one
-        (value,) = struct.unpack_from("<i", data, position)
-        position += 4
-        return int(value)
-
-    vectors: dict[str, NDArray[np.float32]] = {}
-    n_entries = integer()
-    if not 0 < n_entries <= len(data) // 16:
-        raise not_one
-    for _ in range(n_entries):
-        length = integer()
-        if not 0 < length <= _LARGEST_LEGACY_NAME or position + length > len(data):
-            raise not_one
-        name = data[position : position + length].decode("utf-8", errors="replace")
-        position += length
-        calls, n_values = integer(), integer()
-        if n_values < 1 or position + 4 * n_values > len(data):
-            raise ImatrixError(
-                f"{path}: not an importance matrix, or truncated in the values for {name!r}; copy it again"
-            )
-        sums = np.frombuffer(data, "<f4", n_values, position).astype(np.float32)
-        position += 4 * n_values
-        vectors[name] = sums / np.float32(calls) if calls > 0 else sums
-    chunks, dataset = 0, b""
-    if len(data) - position >= 8:  # the tail is optional
-        chunks, length = integer(), integer()
-        dataset = data[position : position + max(0, length)]
-    return Imatrix(path, vectors, chunks, (dataset.decode("utf-8", errors="replace"),) if dataset else ())

@@ -1,0 +1,58 @@
+"""`layerquant imatrix`, as somebody types it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from optimizer.cli import run
+from tests.evaluators.imatrix.models import experts_model
+from tests.evaluators.imatrix.test_collecting import FIXTURES, TEXT, same_machine
+
+RECORDED = FIXTURES / "imatrix/experts.gguf"
+
+
+def test_make_one_and_look_at_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = experts_model(tmp_path)
+    monkeypatch.chdir(TEXT.parent)
+    flags = ["-c", "128", "-b", "256", "-t", "1", "--chunks", "5", "--process-output"]
+    made, picture = tmp_path / "made.gguf", tmp_path / "made.svg"
+    assert run(["imatrix", str(model), "--text", "imatrix.txt", *flags, "-o", str(made), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["chunks"], found["chunk_size"], found["chunks_before"]) == (5, 128, 0)
+    assert [each["weight"] for each in found["coverage"]["missing"]] == ["token_embd.weight"]
+    if same_machine():
+        assert made.read_bytes() == RECORDED.read_bytes()
+
+    assert run(["imatrix", str(model), "--show-statistics", str(RECORDED), "--json", "--plot", str(picture)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["weights"]) == 17
+    assert [each["layer"] for each in shown["layers"]] == [0, 1]
+    assert shown["coverage"]["covered"] == 15
+    assert picture.read_text().startswith("<svg")
+
+
+def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["imatrix", "--show-statistics", str(RECORDED)]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"\n +1 +ffn_down_exps +386\.81 +0\.0114 +9\.2546 +0\.38 +0\.74 +100\.00% +1024 +8\.7004", text)
+    assert re.search(r"\n +1 +640\.08 +11\.3281% +0\.5530", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["imatrix"], "made of a model and a text"),
+        (["imatrix", "{demo}", "--text", "imatrix.txt"], "made of a model and a text"),
+        (["imatrix", "--show-statistics", "{demo}"], "not an importance matrix"),
+        (["imatrix", "--show-statistics", "{recorded}", "-o", "x"], "leave out --text and -o"),
+        (["imatrix", "{recorded}", "--text", "{text}", "-o", "x"], "type 'imatrix'"),
+    ],
+)
+def test_bad_input(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    places = {"demo": TEXT.parents[1] / "model/demo-F16.gguf", "recorded": RECORDED, "text": TEXT}
+    assert run([word.format(**places) for word in words]) == 2
+    assert message in capsys.readouterr().err
