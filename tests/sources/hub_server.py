@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
 _RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_TREE = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)")
 _INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+?)(?:/revision/([^/]+))?")
 
 
@@ -26,6 +27,8 @@ class Repository:
     large: bool = True
     """Whether files have the SHA-256 of large-file storage as their ETag."""
     xet: bool = False
+    siblings: bool = True
+    """Whether the repository's own answer lists its files; its tree always does."""
 
 
 @dataclass
@@ -97,8 +100,13 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if match := _INFO.fullmatch(path):
             if (repository := self._repository(match[1], match[2], match[3] or "main")) is not None:
-                siblings = [{"rfilename": each} for each in repository.files]
-                self._json({"id": match[2], "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
+                listed = {"siblings": [{"rfilename": each} for each in repository.files]} if repository.siblings else {}
+                self._json({"id": match[2], "sha": COMMIT, "private": False, "tags": [], **listed})
+            return None
+        if match := _TREE.fullmatch(path):
+            if (repository := self._repository(*match.groups())) is not None:
+                files = repository.files.items()
+                self._json([{"type": "file", "path": each, "size": len(held), "oid": ""} for each, held in files])
             return None
         return self._error(404, None)
 

@@ -73,6 +73,11 @@ def test_plan_fetches_headers_alone(
     assert (code, "truncated" in err) == (2, True)
 
 
+def test_a_hub_that_lists_files_in_its_tree_alone(hub: FakeHub, split: dict[str, bytes]) -> None:
+    hub.repositories["models", "o/r"].siblings = False
+    assert find_model("hf://o/r").name == "tiny-F16-00001-of-00003.gguf"
+
+
 def test_any_part_brings_the_others(hub: FakeHub, split: dict[str, bytes]) -> None:
     model = open_model("hf://o/r/F16/tiny-F16-00003-of-00003.gguf@main")
     assert [path.name for path in model.paths] == [Path(each).name for each in split]
