@@ -112,6 +112,7 @@ REAL_MODELS: Mapping[str, Shapes] = {
     "qwen3-14b": Shapes("qwen3", 40, 5120, 17408, 40, 8, 151936),
     "llama-3.1-70b": Shapes("llama", 80, 8192, 28672, 64, 8, 128256),
     "qwen3-30b-a3b": Shapes("qwen3moe", 48, 2048, 768, 32, 4, 151936, experts=128),
+    "qwen3-235b-a22b": Shapes("qwen3moe", 94, 4096, 1536, 64, 4, 151936, experts=128),
 }
 
 

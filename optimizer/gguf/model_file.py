@@ -59,13 +59,17 @@ class ModelFile:
         """
         header = read_header(path)
         count = header.metadata.integer("split.count") or 1
-        paths = sibling_splits(path, count) if count > 1 else (path,)
-        return cls.open_splits(paths, planning=planning)
+        if count <= 1:
+            return cls._of_headers((header,), planning)
+        return cls.open_splits(sibling_splits(path, count), planning=planning)
 
     @classmethod
     def open_splits(cls, paths: Sequence[Path], *, planning: bool = False) -> "ModelFile":
         """Opens a model by all its files in order, whatever their names are."""
-        headers = tuple(read_header(path) for path in paths)
+        return cls._of_headers(tuple(read_header(path) for path in paths), planning)
+
+    @classmethod
+    def _of_headers(cls, headers: tuple[Header, ...], planning: bool) -> "ModelFile":
         if len(headers) > 1:
             _check_splits(headers)
         for header in headers:
@@ -246,7 +250,7 @@ def _through_c(pair: KeyValue) -> KeyValue:
         return KeyValue(
             pair.key, pair.value_type, pair.is_array, pair.count, pair.raw[: pair.payload] + values, pair.payload
         )
-    if pair.value_type is not ValueType.STRING or not any(b"\0" in text for text in pair.strings()):
+    if pair.value_type is not ValueType.STRING or b"\0" not in b"".join(pair.strings()):
         return pair
     cut = [text.split(b"\0", 1)[0] for text in pair.strings()]
     body = b"".join(len(text).to_bytes(8, "little") + text for text in cut)

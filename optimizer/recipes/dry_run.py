@@ -5,14 +5,15 @@ process where an assertion fails, so it is asked in a child: run as a module, th
 (`python -m optimizer.recipes.dry_run MODEL PRUNED PRESET...`), and prints one JSON object.
 """
 
-import ctypes
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -60,8 +61,8 @@ FTYPES: Mapping[str, int] = MappingProxyType(
 """Preset -> number of `enum llama_ftype` (llama.h), from many bits to few."""
 
 TIMEOUT_SECONDS = 300
-_LOG_TAIL = 20
-_WITH_IMATRIX = "+imatrix"
+LOG_TAIL = 20
+WITH_IMATRIX = "+imatrix"
 
 _TENSOR_LINE = re.compile(r"\[ *(\d+)/ *\d+\] .* type = *(\S+), size = .*?MiB(?: -> .*?MiB \((\S+)\))?$")
 _FALLBACK_LINE = re.compile(r"warning: (\S+) .*\(required for type +(\S+)\).*-> falling back to +(\S+)$")
@@ -84,38 +85,25 @@ Request = tuple[str, bool]
 """A preset, and whether to choose as if there were an importance matrix for every tensor."""
 
 
-def dry_run(model: Path, requests: Sequence[Request], prune_layers: Sequence[int] = ()) -> dict[Request, DryRun | str]:
-    """Runs llama-quantize's planning for each request over the model file at `model`, all in one child process.
+def dry_run(
+    model: Path, requests: Sequence[Request], prune_layers: Sequence[int] = (), *, processes: int = 1
+) -> dict[Request, DryRun | str]:
+    """Runs llama-quantize's planning for each request over the model file at `model`, in child processes.
 
     Args:
+        processes: children that share the requests; each takes a quarter of a second to start.
         prune_layers: as `--prune-layers`; the answers are then about the tensors that stay, fallbacks by new names.
 
     Returns:
         For each request its result, or the last lines of llama.cpp's log where it refused.
 
     Raises:
-        EngineError: the child process died, or every preset was refused; with the end of llama.cpp's log.
+        EngineError: a child process died, or every preset was refused; with the end of llama.cpp's log.
     """
-    words = [name + (_WITH_IMATRIX if imatrix else "") for name, imatrix in requests]
-    pruned = ",".join(map(str, sorted(prune_layers)))
-    command = [sys.executable, "-m", "optimizer.recipes.dry_run", str(model), pruned, *words]
-    source_root = str(Path(__file__).resolve().parents[2])
-    search_path = os.pathsep.join(part for part in (source_root, os.environ.get("PYTHONPATH", "")) if part)
-    environment = os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(
-            f"{model}: llama.cpp did not plan it within {TIMEOUT_SECONDS} s. Try again when the machine is less busy."
-        ) from error
-    if done.returncode != 0:
-        tail = "\n".join(done.stderr.strip().splitlines()[-_LOG_TAIL:])
-        raise EngineError(
-            f"{model}: llama.cpp died while planning it (exit code {done.returncode}). Its last words:\n{tail}\n"
-            "The model's metadata may be damaged, or its architecture newer than this llama.cpp."
-        )
-    answers = json.loads(done.stdout.rstrip().splitlines()[-1])  # a library may have printed something before
-    results = {request: _read_result(answers[word]) for request, word in zip(requests, words, strict=True)}
+    shares = [share for number in range(processes) if (share := requests[number::processes])]
+    with ThreadPoolExecutor(max(1, len(shares))) as pool:
+        answers = dict(pair for part in pool.map(partial(_ask_child, model, prune_layers), shares) for pair in part)
+    results = {request: answers[request] for request in requests}
     refusals = [value for value in results.values() if isinstance(value, str)]
     if refusals and len(refusals) == len(results):
         if unknown := _UNKNOWN_ARCHITECTURE.search(refusals[0]):
@@ -129,6 +117,31 @@ def dry_run(model: Path, requests: Sequence[Request], prune_layers: Sequence[int
             "The architecture may be newer than this llama.cpp, or the metadata damaged."
         )
     return results
+
+
+def _ask_child(
+    model: Path, prune_layers: Sequence[int], requests: Sequence[Request]
+) -> list[tuple[Request, DryRun | str]]:
+    words = [name + (WITH_IMATRIX if imatrix else "") for name, imatrix in requests]
+    pruned = ",".join(map(str, sorted(prune_layers)))
+    command = [sys.executable, "-m", "optimizer.recipes.dry_run_child", str(model), pruned, *words]
+    source_root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(part for part in (source_root, os.environ.get("PYTHONPATH", "")) if part)
+    environment = os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"{model}: llama.cpp did not plan it within {TIMEOUT_SECONDS} s. Try again when the machine is less busy."
+        ) from error
+    if done.returncode != 0:
+        tail = "\n".join(done.stderr.strip().splitlines()[-LOG_TAIL:])
+        raise EngineError(
+            f"{model}: llama.cpp died while planning it (exit code {done.returncode}). Its last words:\n{tail}\n"
+            "The model's metadata may be damaged, or its architecture newer than this llama.cpp."
+        )
+    answers = json.loads(done.stdout.rstrip().splitlines()[-1])  # a library may have printed something before
+    return [(request, _read_result(answers[word])) for request, word in zip(requests, words, strict=True)]
 
 
 def _read_result(value: Any) -> DryRun | str:
@@ -150,43 +163,3 @@ def parse_log(text: str) -> DryRun:
         elif match := _FALLBACK_LINE.match(line):
             fallbacks[match[1]] = (match[2], match[3])
     return DryRun(tuple(source), tuple(target), fallbacks)
-
-
-def _main(arguments: Sequence[str]) -> int:
-    import llama_cpp  # takes half a second, and only the child needs it
-
-    model, pruned, *words = arguments
-    log: list[str] = []
-
-    def keep(level: int, text: bytes, user_data: int) -> None:
-        log.append(text.decode("utf-8", errors="replace"))
-
-    callback = llama_cpp.llama_log_callback(keep)
-    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.dry_run, parameters.nthread, parameters.allow_requantize = True, 1, True
-    layers = [int(layer) for layer in pruned.split(",") if layer]
-    if layers:
-        parameters.prune_layers = (ctypes.c_int32 * (len(layers) + 1))(*layers, -1)
-    any_imatrix = (llama_cpp.llama_model_imatrix_data * 2)()  # a dry run only asks whether there is one
-    any_imatrix[0].name, any_imatrix[0].size = b"any", 0
-    results: dict[str, object] = {}
-    for word in words:
-        log.clear()
-        parameters.ftype = FTYPES[word.removesuffix(_WITH_IMATRIX)]
-        parameters.imatrix = any_imatrix if word.endswith(_WITH_IMATRIX) else None
-        refused = llama_cpp.llama_model_quantize(os.fsencode(model), b"", ctypes.byref(parameters))
-        text = "".join(log)
-        if refused:
-            results[word] = "\n".join(text.strip().splitlines()[-_LOG_TAIL:])
-            continue
-        run = parse_log(text)
-        fallbacks = [(name, wanted, given) for name, (wanted, given) in run.fallbacks.items()]
-        results[word] = {"source": run.source_types, "target": run.target_types, "fallbacks": fallbacks}
-    json.dump(results, sys.stdout)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(_main(sys.argv[1:]))

@@ -32,6 +32,9 @@ ALIASES: Mapping[str, str] = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_
 IMATRIX_SENSITIVE = ("Q4_0", "Q5_0", "IQ4_XS", "IQ4_NL", "IQ3_XXS")
 """Presets that choose other types when there is an importance matrix; a test asks llama.cpp whether these are all."""
 
+MANY_TENSORS = 500
+"""Above this many, two child processes answer sooner than one."""
+
 _CACHE_VERSION = 1
 
 
@@ -138,7 +141,7 @@ def _ask(model: ModelFile, imatrix: bool, pruned: Sequence[int]) -> Answers:
         path = Path(folder) / "planning.gguf"
         write_sparse(model, path)
         try:
-            return dry_run(path, requests, pruned)
+            return dry_run(path, requests, pruned, processes=2 if len(model.tensors) > MANY_TENSORS else 1)
         except EngineError as error:
             raise EngineError(str(error).replace(str(path), str(model.paths[0]))) from error
 

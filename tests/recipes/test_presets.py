@@ -109,6 +109,13 @@ def test_no_other_preset_depends_on_an_imatrix(request: pytest.FixtureRequest, w
         assert different == set(IMATRIX_SENSITIVE)
 
 
+def test_two_processes_answer_as_one(dense: ModelFile) -> None:
+    requests = [("Q4_K_M", False), ("IQ4_XS", True), ("Q2_K", False)]
+    answers = dry_run(dense.paths[0], requests, processes=2)
+    assert list(answers) == requests
+    assert answers == dry_run(dense.paths[0], requests)
+
+
 def test_an_imatrix_changes_what_a_preset_chooses(dense: ModelFile, dense_presets: PresetTable, cache: Path) -> None:
     with_imatrix = load_presets(dense, imatrix=True, cache_dir=cache)
     without = dense_presets["IQ4_XS"]
@@ -150,7 +157,11 @@ def test_the_answer_is_kept_and_a_damaged_cache_is_asked_again(
     assert load_presets(dense, cache_dir=tmp_path) == dense_presets
     (stored,) = (tmp_path / "presets").iterdir()
     calls = []
-    monkeypatch.setattr(presets_module, "dry_run", lambda *arguments: calls.append(arguments) or dry_run(*arguments))
+    monkeypatch.setattr(
+        presets_module,
+        "dry_run",
+        lambda *arguments, **options: calls.append(arguments) or dry_run(*arguments, **options),
+    )
     assert load_presets(dense, cache_dir=tmp_path) == dense_presets
     assert not calls
     stored.write_text(json.dumps([["Q4_K_M", False, {"source": 1}]]))
