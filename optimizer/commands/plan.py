@@ -24,6 +24,7 @@ from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
 from optimizer.search.budget import parse_budgets, show_bytes
 from optimizer.search.constraints import constraints_from_flags
+from optimizer.search.model_notes import fallback_groups, model_notes
 from optimizer.search.planning import open_imatrix, sized_presets
 from optimizer.search.space_building import build_space, check_budgets
 from optimizer.sources import open_model
@@ -67,6 +68,8 @@ def plan(
         flags = flags_given(token_embedding_type, output_tensor_type)
         resolved = recipe_from_layer_types_option(layer_types, flags, file, presets)
     recipe_bytes = sizes.file_size(resolved.recipe, plain=True) if resolved else None
+    groups = fallback_groups(file, sizes, presets.quantizable)
+    notes = model_notes(file, groups)
     if as_json:
         result: dict[str, Any] = {
             "model": str(model),
@@ -83,6 +86,8 @@ def plan(
             "presets": preset_bytes,
             "presets_needing_imatrix": [name for name, preset in presets.presets.items() if preset.needs_imatrix],
             "fallbacks": {name: dict(p.fallbacks) for name, p in presets.presets.items() if p.fallbacks},
+            "fallback_groups": [group.as_json() for group in groups],
+            "notes": notes,
         }
         if resolved is not None:
             result |= {"recipe_bytes": recipe_bytes, "recipe_notes": list(resolved.notes)}
@@ -104,6 +109,8 @@ def plan(
         f"feasible by {units}: {space.smallest_bytes:,} to {space.largest_bytes:,} bytes "
         f"({len(space.units)} units, up to {space.shape[1]} options each)"
     )
+    for note in notes:
+        console.print(f"note: {note}")
     if resolved is not None:
         _show_recipe(resolved, recipe_bytes or 0, chosen.n_bytes)
 
