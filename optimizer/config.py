@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from optimizer.errors import ConfigError
 
@@ -123,7 +123,13 @@ class SearchConfig(Settings):
     gate_proxy: bool = Field(
         default=True, description="before the gate: KLD on the source's own answers, where nothing is generated"
     )
-    imatrix: str | None = None
+    prune: int = Field(default=0, ge=0, description="layers that the file may leave out, at most; 0: it has all")
+    prune_candidates: PositiveInt | tuple[int, ...] = Field(
+        default=4, description="layers to try: so many of least block influence, or a list of their numbers"
+    )
+    imatrix: str | None = Field(default=None, description="a file; auto: made of imatrix_text and kept; none: without")
+    imatrix_text: str | None = Field(default=None, description="text of `auto`, other than those measured on")
+    imatrix_chunks: int | None = Field(default=None, ge=1, description="chunks of imatrix_text; by default all")
     sampler: Sampler = "layerquant"
     trials: int = Field(
         default=100, ge=1, description="complete and pruned trials, baselines included, for each budget"

@@ -19,6 +19,7 @@ from optimizer.commands.options import (
     Bounds,
     Database,
     Imatrix,
+    ImatrixText,
     Json,
     OptionalStudy,
     Pins,
@@ -52,12 +53,17 @@ def search(
     report_text: Annotated[str | None, typer.Option(help="Text to report on; the search never sees it.")] = None,
     prompts: Annotated[str | None, typer.Option(help="A prompt suite, or none.")] = None,
     imatrix: Imatrix = None,
+    imatrix_text: ImatrixText = None,
     units: Annotated[str | None, typer.Option(help="layers, groups or tensors.")] = None,
     types: Annotated[str | None, typer.Option(help="Layer types or tensor types, separated by commas.")] = None,
     pins: Pins = None,
     bounds: Bounds = None,
     sensitivities: Annotated[
         str | None, typer.Option("--sensitivities", help="CSV of a relative of this model, in place of probes.")
+    ] = None,
+    prune: Annotated[
+        int | None,
+        typer.Option("--prune", min=0, help="Layers that the file may leave out, at most; 0, the default: none."),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Complete and pruned trials, baselines included.")] = None,
     hours: Annotated[
@@ -77,7 +83,9 @@ def search(
     """Run a study, or continue it: the same command goes on where it was, after a stop, a kill or a power cut."""
     changes: dict[str, Any] = given(
         budget=budget, study=study, search_text=search_text, report_text=report_text, prompts=prompts, imatrix=imatrix,
+        imatrix_text=imatrix_text,
         units=units, types=types, sensitivities=sensitivities, trials=trials, hours=hours, sampler=sampler, seed=seed,
+        prune=prune,
     )  # fmt: skip
     changes |= constraints_from_flags(pins or [], bounds or [])
     changes |= {f"evaluation.{key}": value for key, value in runtime.items()}
@@ -90,7 +98,7 @@ def search(
     config = SearchConfig.load(path, changes)
     workplace = Workplace(studies, database, bank)
     if detach:
-        plan = make_plan(config, beside=path)
+        plan = make_plan(_with_imatrix(config, workplace, path), beside=path)
         choose_texts(config, path)
         _detach(workplace, study_name(plan))
         return
@@ -110,7 +118,7 @@ def study_name(plan: Plan) -> str:
 def _run(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_json: bool = False) -> None:
     from optimizer.search.runner import run_search  # optuna and scipy: not for commands that only look
 
-    plan = make_plan(config, beside=beside)
+    plan = make_plan(_with_imatrix(config, workplace, beside), beside=beside)
     name = study_name(plan)
     reporter = TerminalReporter(err())
     try:
@@ -127,6 +135,19 @@ def _run(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_
         show_outcome(outcome)
     if interrupted[0]:
         raise typer.Exit(INTERRUPTED)
+
+
+def _with_imatrix(config: SearchConfig, workplace: Workplace, beside: Path | None) -> SearchConfig:
+    """Ctrl-C ends it, with what was summed kept."""
+    if config.imatrix != "auto":
+        return config
+    from optimizer.search.imatrix_auto import with_imatrix
+
+    reporter = TerminalReporter(err())
+    try:
+        return with_imatrix(config, workplace, reporter, beside=beside)
+    finally:
+        reporter.close()
 
 
 def introduction(plan: Plan, name: str) -> list[str]:

@@ -119,6 +119,8 @@ def _budget_lines(each: Mapping[str, Any]) -> list[str]:
     lines = ["; ".join(ratios)] if ratios else []
     if "leftover_bytes" in each:
         lines.append(f"{each['leftover_bytes']:,} bytes of the budget are left ({100 * each['leftover_share']:.3f} %)")
+    if each.get("pruning"):
+        lines.append(each["pruning"]["text"])
     prompts = PromptReport.from_json(each.get("prompts"))
     front = prompt_front_lines(prompt_front_rows(each.get("prompt_front")))
     return [*lines, *(prompts.lines() if prompts else []), *front, *wider_lines(each.get("wider", ()))]

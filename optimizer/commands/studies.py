@@ -10,7 +10,8 @@ from optimizer.commands.findings import best_hint, honesty_line, wider_line
 from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
-from optimizer.search.best import best_of_study
+from optimizer.search.best import RIVALS_ONLY, best_of_study
+from optimizer.search.prune_report import pruning_so_far
 from optimizer.search.study_report import honesty_of, wider_object
 from optimizer.store import Store, StudyRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
@@ -51,6 +52,7 @@ def status(
 def _findings(shown: dict[str, Any]) -> list[str]:
     """What the study has learnt of its own forecasts and of its space; nothing before there are trials."""
     lines = [honesty_line(shown["honesty"])] if shown["honesty"]["pairs"] else []
+    lines += shown.get("pruning", ())
     hint = best_hint(shown["wider"])
     if hint is not None:
         lines.append(f"a wider space, at {hint['budget']}: {wider_line(hint)}")
@@ -61,6 +63,11 @@ def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
     """`status --json` of one study."""
     found, trials = store.status(record.id), store.trials(record.id, ("complete",))
     best, honesty = best_of_study(record, trials), honesty_of(trials)
+    pruning: dict[str, Any] = {}
+    if record.config.get("prune"):
+        everything = store.trials(record.id)
+        rivals_only = (record.progress or {}).get(RIVALS_ONLY, ())
+        pruning["pruning"] = pruning_so_far(everything, rivals_only, {trial.budget_bytes for trial in everything})
     return {
         "study": found.study,
         "state": found.state,
@@ -83,6 +90,7 @@ def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
         "tokens_evaluated": found.tokens_evaluated,
         "honesty": asdict(honesty),
         "wider": wider_object(record.progress, honesty),
+        **pruning,
         "stop_requested": found.stop_requested,
     }
 

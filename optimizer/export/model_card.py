@@ -82,6 +82,8 @@ def _reading_aid(report: Report, front: Front) -> str:
     if front.interpolated_preset_kld:
         ratio = front.best.mean_kld / front.interpolated_preset_kld
         sentences.append(f"Its KLD is {ratio:.3f} times that of {front.interpolation}.")
+    if front.pruning:
+        sentences.append(f"{_plain(front.pruning[:1].upper() + front.pruning[1:])}.")
     if report.noise_floor_kld is not None:
         sentences.append(
             f"Below {report.noise_floor_kld:.1e} no difference is claimed: so much the source model differs from "

@@ -58,6 +58,8 @@ class Front:
     wider: tuple[Wider, ...]
     prompts: PromptReport | None = None
     prompt_front: tuple[PromptFrontRow, ...] = ()
+    pruning: str = ""
+    """One sentence: what leaving out layers costs. Empty where the search left out none."""
 
     @property
     def interpolation(self) -> str:
@@ -139,6 +141,7 @@ def _front(document: Mapping[str, Any]) -> Front:
         wider=tuple(Wider.from_json(hint) for hint in document.get("wider") or ()),
         prompts=PromptReport.from_json(document.get("prompts")),
         prompt_front=prompt_front_rows(document.get("prompt_front")),
+        pruning=str((document.get("pruning") or {}).get("text") or ""),
     )
 
 

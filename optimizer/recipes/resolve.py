@@ -112,7 +112,8 @@ def resolve_layer_types(
     Layers that the flags prune need no row, and a row of theirs changes nothing. A preset named at layer i means what
     that preset gives to layer i of the whole model.
 
-    Raises RecipeError for a missing layer, one beyond the model, one that cannot be pruned, and a name or a type that does not exist.
+    Raises RecipeError for a missing layer, one beyond the model, one that cannot be pruned, and a name or a type that
+    does not exist.
     """
     merged = (layer_types.flags or Flags()).merged(flags or Flags())
     pruned = check_pruned_layers(model, merged.prune_layers)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.recipes.presets import PresetTable
@@ -48,7 +49,12 @@ def rival_presets(presets: PresetTable) -> dict[str, Recipe]:
 
 
 def uniform_fill(space: SearchSpace, parameters: Mapping[str, int], budget_bytes: int) -> Recipe:
-    """Bytes spread as if every weight were equally sensitive: error falls fourfold with each bit."""
+    """Bytes spread as if every weight were equally sensitive."""
+    return space.recipe(decode(space, uniform_damage(space, parameters), budget_bytes))
+
+
+def uniform_damage(space: SearchSpace, parameters: Mapping[str, int]) -> npt.NDArray[np.float64]:
+    """[units, options] in no unit: every weight equally sensitive, and error falls fourfold with each bit."""
     damage = np.zeros(space.shape)
     for row, unit in enumerate(space.units):
         for column, option in enumerate(unit.options):
@@ -56,7 +62,7 @@ def uniform_fill(space: SearchSpace, parameters: Mapping[str, int], budget_bytes
                 parameters[tensor] * 4.0 ** -type_of(tensor_type).bits_per_weight
                 for tensor, tensor_type in option.tensor_types.items()
             )
-    return space.recipe(decode(space, damage, budget_bytes))
+    return damage
 
 
 def nearest_first(baselines: list[Baseline], budget_bytes: int) -> tuple[Baseline, ...]:

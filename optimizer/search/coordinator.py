@@ -23,6 +23,8 @@ from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.optuna_view import as_optuna, optuna_view
 from optimizer.search.prior import Prior
 from optimizer.search.problem import Proposal, SearchProblem
+from optimizer.search.prune_sets import PruneSet
+from optimizer.search.prune_trials import PruneStage
 from optimizer.search.race import race
 from optimizer.search.sampler import BASELINE_ATTRIBUTE, SearchSampler, distributions
 from optimizer.search.samplers import MAKERS, ONE_SHOT
@@ -49,10 +51,11 @@ class TrialLoop:
         limits: Limits,
         errors: Mapping[tuple[str, str], float] | None = None,
         gate: Gate | None = None,
+        prune_sets: Sequence[PruneSet] = (),
     ) -> None:
         """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new.
 
-        `errors`: see SearchProblem.
+        `errors`: see SearchProblem. `prune_sets`: layers to try without, once the other proposals are made.
         """
         self._limits = limits
         self._counted = 0
@@ -67,7 +70,9 @@ class TrialLoop:
         config = context.plan.config
         self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld")
         problem = SearchProblem(self._space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
-        self._sampler = SearchSampler(self._space, MAKERS[config.sampler](problem), seed=config.seed)
+        proposer = MAKERS[config.sampler](problem)
+        self._sampler = SearchSampler(self._space, proposer, seed=config.seed)
+        self._prune = PruneStage(prune_sets, problem, proposer, context.plan.sizes)
         self._study = optuna.create_study(sampler=self._sampler)
 
     def run(self, interrupted: Sequence[InterruptedTrial]) -> None:
@@ -79,6 +84,8 @@ class TrialLoop:
         for each in interrupted:
             context.check_stop()
             ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
+            if self._prune.takes(each.trial):
+                continue
             self._study.add_trial(as_optuna(self._space, ended))
             self._proposed += each.trial.name is None
             tried.add(each.trial.name)
@@ -90,9 +97,10 @@ class TrialLoop:
                 self._prefetch(waiting[index + 1].recipe)
             self._run_baseline(baseline)
             context.reporter.trials(self._counted, self._leader.standing())
-        while self._counted < target and not self._is_spent and not self._has_its_answer:
+        while self._counted < target - self._prune.n_left and not self._is_spent and not self._has_its_answer:
             self._run_proposal()
             context.reporter.trials(self._counted, self._leader.standing())
+        self._run_pruned(target)
 
     @property
     def _has_its_answer(self) -> bool:
@@ -112,10 +120,11 @@ class TrialLoop:
         for trial in self._context.store.trials(self._context.study.id):
             if trial.budget_bytes != self._budget.n_bytes or trial.number in exclude:
                 continue
-            self._study.add_trial(as_optuna(self._space, trial))
             self._leader.note(trial)
             self._counted += trial.state in COUNTED_STATES
-            self._proposed += trial.name is None
+            if not self._prune.takes(trial):
+                self._study.add_trial(as_optuna(self._space, trial))
+                self._proposed += trial.name is None
             if trial.state == "complete":
                 self._leader.crown(trial, self._measure_again(trial))
             names.add(trial.name)
@@ -150,6 +159,18 @@ class TrialLoop:
         )
         self._tell(asked, self._run_trial(trial, recipe, proposal.share))
 
+    def _run_pruned(self, target: int) -> None:
+        if self._counted >= target or not self._prune.n_left:
+            return
+        self._sampler.catch_up(self._study)
+        for each in self._prune.proposals():
+            self._context.check_stop()
+            start = (each.recipe, each.params, each.origin, each.n_bytes)
+            self._run_trial(self._start(*start, predicted_kld=each.predicted_kld), each.recipe)
+            self._context.reporter.trials(self._counted, self._leader.standing())
+            if self._counted >= target:
+                return
+
     def _start(
         self,
         recipe: Recipe,
@@ -159,6 +180,7 @@ class TrialLoop:
         *,
         name: str | None = None,
         proposal: Proposal | None = None,
+        predicted_kld: float | None = None,
     ) -> TrialRecord:
         if n_bytes > self._budget.n_bytes:
             raise StudyError(
@@ -173,7 +195,7 @@ class TrialLoop:
             budget_bytes=self._budget.n_bytes,
             name=name,
             layer_types=self._context.plan.layer_types_line(recipe),
-            predicted_kld=proposal.predicted_damage if proposal else None,
+            predicted_kld=proposal.predicted_damage if proposal else predicted_kld,
             predicted_kld_standard_error=proposal.predicted_standard_error if proposal else None,
         )
 

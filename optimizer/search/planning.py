@@ -29,6 +29,7 @@ from optimizer.search.baselines import (
 )
 from optimizer.search.budget import Budget, parse_budgets
 from optimizer.search.hybrid_baselines import fitted_hybrids
+from optimizer.search.prune_settings import check_prune
 from optimizer.search.scorable import check_scorable
 from optimizer.search.sensitivity_shares import GivenShares, shares_of
 from optimizer.search.sensitivity_table import SensitivityTable
@@ -116,6 +117,7 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
             f"{model.paths[0]} holds no tokenizer, so no text can be scored; convert the model with its vocabulary"
         )
     check_scorable(model)
+    check_prune(config, model)
     imatrix = open_imatrix(config.imatrix, model, beside=beside)
     presets = load_presets(model, imatrix=imatrix is not None)
     sizes = SizeTable(model, presets.quantizable)
@@ -155,8 +157,8 @@ def open_imatrix(name: str | None, model: ModelFile, *, beside: Path | None = No
         return None
     if name == "auto":
         raise ImatrixError(
-            "--imatrix auto: layerquant cannot make an importance matrix yet; "
-            "make one with llama-imatrix and give its file"
+            "imatrix auto: only search and probe make an importance matrix for themselves; make one first: "
+            f"layerquant imatrix {model.paths[0]} --text FILE -o imatrix.gguf, and give it with --imatrix"
         )
     imatrix = Imatrix.open(find_file(name, beside=beside))
     imatrix.check_model(model.tensors)

@@ -58,6 +58,11 @@ class LayerquantProposer:
         return self._model
 
     @property
+    def expected_damage(self) -> Floats:
+        """[units, options] in nats per token: the surrogate's mean, no option below a share of its prior."""
+        return np.maximum(self._model.mean(), self._least)
+
+    @property
     def is_believed(self) -> bool:
         """Whether the surrogate leads the search; else exchanges do."""
         return not is_wrong(self._forecasts)

@@ -27,6 +27,8 @@ from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import plan_probing, run_probes
+from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS, PruneSet, measure_influence, probe_sets
+from optimizer.search.prune_settings import candidate_layers
 from optimizer.search.report import measurements_needed
 from optimizer.search.rivals.weight_error import needed_errors
 from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
@@ -147,11 +149,14 @@ def _run_phases(
     behaviours = StudyBehaviours(context, bench, plan.prompts) if plan.prompts else None
     gate = open_gate(context, bench, workplace, plan.prompts, behaviours)
     reporter.line(f"[bold]{HEADER}[/bold]")
+    prune_sets = _prune_sets(context, bench, measurer)
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
         limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
-        loop = TrialLoop(context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors, gate)
+        loop = TrialLoop(
+            context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors, gate, prune_sets
+        )
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
     _report(context, bench, workplace, texts, noise, behaviours)
 
@@ -220,6 +225,22 @@ def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitiv
     )  # fmt: skip
 
 
+def _prune_sets(context: SearchContext, bench: Bench, measurer: Measurer) -> tuple[PruneSet, ...]:
+    """The layers that may be left out, probed; nothing is measured where pruning is off."""
+    plan, named = context.plan, context.plan.config.prune_candidates
+    if not plan.config.prune:
+        return ()
+    context.check_stop()
+    context.store.update_study(context.lease, phase="prune probes")
+    influences = (
+        measure_influence(bench.evaluator, plan.model, measurer, context.reporter) if isinstance(named, int) else ()
+    )
+    return probe_sets(
+        candidate_layers(plan.config, influences), plan.config.prune, plan_probing(plan).base, measurer,
+        probe_chunks(plan.config, measurer.text.n_chunks), context.reporter, context.check_stop,
+    )  # fmt: skip
+
+
 def _report(
     context: SearchContext,
     bench: Bench,
@@ -234,7 +255,8 @@ def _report(
     searched, choice = texts
     text = _prepare(context, bench, workplace, choice, settings.report_chunks or settings.chunks, "report text")
     measurer = bench.measurer(context.lease, text, reporter)
-    reporter.phase("report", measurements_needed(plan) + len(plan.budgets) * (behaviours is not None))
+    more = (behaviours is not None) + 2 * (plan.config.prune > 0)
+    reporter.phase("report", measurements_needed(plan) + len(plan.budgets) * more)
     done = 0
 
     def step(label: str) -> None:
@@ -243,7 +265,7 @@ def _report(
         reporter.advance(done, label)
         done += 1
 
-    progress = {name: reporter.kept(name) for name in (WIDER, TOKENS_BEFORE_TRIALS)}
+    progress = {name: reporter.kept(name) for name in (WIDER, TOKENS_BEFORE_TRIALS, BLOCK_INFLUENCE, PRUNE_SETS)}
     found = study_report(plan, store, context.study, measurer, progress, step, behaviours)
     report: dict[str, Any] = {
         "study": context.study.name,

@@ -58,6 +58,11 @@ class SearchSampler(BaseSampler):
         self.proposals[trial.number] = proposal
         return dict(space.params(proposal.choice))
 
+    def catch_up(self, study: Study) -> None:
+        """Tell the proposer what it has not heard of, without asking it for anything."""
+        if self._space is not None and self._proposer is not None:
+            self._tell_news(study, self._space, self._proposer)
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:

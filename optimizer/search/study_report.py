@@ -18,6 +18,8 @@ from optimizer.search.honesty import Honesty, assess
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prompt_front import front_trials, prompt_front
+from optimizer.search.prune_report import pruning_report
+from optimizer.search.prune_trials import is_pruned
 from optimizer.search.report import budget_report, winner
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.wider import kept_hints
@@ -52,6 +54,11 @@ def study_report(
                 plan, budget, best[budget], recipe, each["baselines"], behaviours, plan.prompts.report
             )
     trials = store.trials(study.id)
+    if plan.config.prune:
+        for budget, each in zip(plan.budgets, objects, strict=True):
+            each["pruning"] = pruning_report(
+                best[budget], trials, plan.rivals_only, budget, store, measurer, progress, step
+            )
     if behaviours is not None and plan.prompts is not None and plan.config.objective != "kld":
         for budget, each in zip(plan.budgets, objects, strict=True):
             found = front_trials(trials, plan.rivals_only, budget.n_bytes)
@@ -94,7 +101,7 @@ def _forecasts(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
             "mean_kld": trial.mean_kld,
         }
         for trial in trials
-        if trial.state == "complete" and trial.name is None and trial.predicted_kld is not None
+        if trial.state == "complete" and trial.name is None and trial.predicted_kld is not None and not is_pruned(trial)
     ]
 
 
