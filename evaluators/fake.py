@@ -192,7 +192,7 @@ class FakeEvaluator:
             text = whole[: question.max_tokens]
             tokens = tuple(map(ord, text))
             ending = judge_ending(tokens, text, stopped=len(whole) < question.max_tokens)
-            transcripts.append(Transcript(question.id, 1, tokens, text, ending, 0, 0.0))
+            transcripts.append(Transcript(question.id, 1, tokens, text, ending, 0, 0.0, (1,) * len(text)))
             if progress is not None:
                 progress(done, len(questions))
         return Generation(tuple(transcripts), 0.0, 0.0, 0, "fake")

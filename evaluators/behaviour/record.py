@@ -66,6 +66,7 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
         "seconds": transcript.seconds,
         "text": transcript.text,
         "tokens": list(transcript.tokens),
+        "token_lengths": list(transcript.token_lengths),
     }
 
 
@@ -79,5 +80,6 @@ def _answer(kept: Mapping[str, Any]) -> Answer:
         ending=Ending(Verdict(kept["ending"]), repetition),
         thinking_tokens=kept["thinking_tokens"],
         seconds=kept["seconds"],
+        token_lengths=tuple(kept.get("token_lengths", ())),
     )
     return Answer(transcript, kept["passed"], tuple(kept["reasons"]))

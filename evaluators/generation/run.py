@@ -22,7 +22,7 @@ from evaluators.generation.sequence import AnswerSequence
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.shape import BatchShape, Request
 from evaluators.generation.thinking import count_thinking_tokens
-from evaluators.generation.transcript import Generation, Transcript
+from evaluators.generation.transcript import Generation, Transcript, token_lengths
 from evaluators.generation.vocabulary import Vocabulary
 from evaluators.llama import decode, logits
 from evaluators.repetition import judge_ending
@@ -123,6 +123,7 @@ class GreedyRun:
             ending=judge_ending(tokens, text, stopped=sequence.stopped),
             thinking_tokens=count_thinking_tokens(pieces, request.prompt),
             seconds=time.perf_counter() - self._begun[sequence.number],
+            token_lengths=token_lengths(pieces),
         )
         self._accepted += sequence.accepted
         self._active.remove(sequence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -65,7 +66,8 @@ class Transcript:
     """tokens and text: without the prompt and the end token, special tokens rendered as text.
 
     thinking_tokens: those up to the end of the reasoning block. seconds: from the first prompt token to the end, while
-    others were decoded too; no part of what makes two transcripts equal.
+    others were decoded too; no part of what makes two transcripts equal. token_lengths: how many characters each token
+    adds to the text (of a character's bytes the last token alone); empty in transcripts kept before it was recorded.
     """
 
     question_id: str
@@ -75,6 +77,21 @@ class Transcript:
     ending: Ending
     thinking_tokens: int
     seconds: float = field(compare=False)
+    token_lengths: tuple[int, ...] = field(default=(), compare=False)
+
+    def characters(self, tokens: int) -> int | None:
+        """The length of the text of so many tokens; None where it is not known."""
+        return sum(self.token_lengths[:tokens]) if self.token_lengths or not tokens else None
+
+
+def token_lengths(pieces: Sequence[bytes]) -> tuple[int, ...]:
+    """Characters that each piece adds to the UTF-8 text of all; their sum is the text's length.
+
+    Bytes that are no character count as the replacement characters that they become.
+    """
+    decoder = getincrementaldecoder("utf-8")("replace")
+    last = len(pieces) - 1
+    return tuple(len(decoder.decode(piece, final=index == last)) for index, piece in enumerate(pieces))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,15 @@ from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.best import best_of_study, kept_out, only_lucky, winners
+from optimizer.search.best import (
+    PROMPTS_SOLVED,
+    PROMPTS_TOTAL,
+    best_of_study,
+    kept_out,
+    only_lucky,
+    prompts_solved,
+    winners,
+)
 from optimizer.search.claiming import kept_config
 from optimizer.search.planning import Plan, make_plan
 from optimizer.store import Store, StudyRecord, TrialRecord
@@ -58,9 +66,13 @@ def trials(
         )
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens"):
-        right = column in ("trial", "bytes", "PPL", "chunks", "predicted", "tokens")
-        table.add_column(column, justify="right" if right else "left")
+    asked = any(prompts_solved(trial) is not None for trial in found)
+    for column in (
+        "trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens",
+        *(["solved"] if asked else []),
+    ):  # fmt: skip
+        right = column in ("trial", "bytes", "PPL", "chunks", "predicted", "tokens", "solved")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column == "solved")
     best = best_of_study(record, found)
     for trial in found:
         kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
@@ -72,7 +84,7 @@ def trials(
         chunks, tokens = str(trial.chunks_scored), f"{trial.tokens_spent:,}"
         state = trial.state if kept_out(trial) is None else "kept out"
         cells = (str(trial.number), state, name, n_bytes, damage, perplexity, chunks, predicted, tokens)
-        table.add_row(*cells, style=style)
+        table.add_row(*cells, *([prompts_solved(trial) or ""] if asked else []), style=style)
     out().print(table)
     spent = sum(trial.tokens_spent for trial in found)
     out().print(f"tokens evaluated: {spent:,} by these trials, {record.tokens_evaluated:,} by the study")
@@ -94,6 +106,8 @@ def _trial_object(trial: TrialRecord) -> dict[str, Any]:
         "chunks_scored": trial.chunks_scored,
         "tokens_spent": trial.tokens_spent,
         "layer_types": trial.layer_types,
+        "prompts_solved": (trial.metrics or {}).get(PROMPTS_SOLVED),
+        "prompts_total": (trial.metrics or {}).get(PROMPTS_TOTAL),
         "kept_out": kept_out(trial),
         "luck": only_lucky(trial),
         "error": trial.error,

@@ -10,6 +10,8 @@ KEPT_OUT = "kept_out"
 """The metric that says, in words, why the gate stayed shut."""
 LUCK = "luck"
 """The metric that says, in words, why less KLD than the incumbent's made no incumbent."""
+PROMPTS_SOLVED, PROMPTS_TOTAL = "prompts_solved", "prompts_total"
+"""Metrics of a trial that answered the search half."""
 RIVALS_ONLY = "rivals_only"
 """Key of a study's progress: names of baselines of types that the search may not use."""
 
@@ -24,6 +26,12 @@ def only_lucky(trial: TrialRecord) -> str | None:
     """Why this trial's lead over the incumbent of its time proved nothing; None where there was no such lead."""
     reason = (trial.metrics or {}).get(LUCK)
     return None if reason is None else str(reason)
+
+
+def prompts_solved(trial: TrialRecord) -> str | None:
+    """How many prompts of the search half this trial solved, `44 of 50`; None where it was asked none."""
+    metrics = trial.metrics or {}
+    return f"{metrics[PROMPTS_SOLVED]} of {metrics[PROMPTS_TOTAL]}" if PROMPTS_SOLVED in metrics else None
 
 
 def best_trial(trials: Iterable[TrialRecord], rivals_only: Collection[str], budget_bytes: int) -> TrialRecord | None:

@@ -12,15 +12,12 @@ from evaluators.behaviour.outcome import BehaviourResult
 from evaluators.behaviour.scores import score
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import Bench
-from optimizer.search.best import KEPT_OUT
+from optimizer.search.best import KEPT_OUT, PROMPTS_SOLVED, PROMPTS_TOTAL
 from optimizer.search.context import SearchContext
 from optimizer.search.proxy import Proxy, open_proxy
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.suites import Questions, SuiteChoice
 from optimizer.workplace import Workplace
-
-PROMPTS_SOLVED, PROMPTS_TOTAL = "prompts_solved", "prompts_total"
-"""Metrics of a trial that answered the search half."""
 
 
 class Gate:

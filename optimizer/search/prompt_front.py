@@ -5,8 +5,7 @@ from typing import Any
 
 from evaluators.behaviour.scores import score
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.best import kept_out
-from optimizer.search.gate import PROMPTS_SOLVED, PROMPTS_TOTAL
+from optimizer.search.best import PROMPTS_SOLVED, PROMPTS_TOTAL, kept_out
 from optimizer.search.measuring import Measurer
 from optimizer.search.non_dominated import non_dominated
 from optimizer.search.study_behaviours import StudyBehaviours

@@ -7,7 +7,8 @@ import pytest
 
 from optimizer.errors import ConfigError
 from optimizer.export.report_prompts import PromptReport
-from optimizer.search.best import KEPT_OUT, kept_out
+from optimizer.search.best import KEPT_OUT, kept_out, prompts_solved
+from optimizer.search.trial_lines import trial_line
 from tests.search.answers import LOOP, RIGHT, write_suite
 from tests.search.gated import TRIALS, GatedSearch, OnlyBaselines, gated
 from tests.search.searches import prepare
@@ -38,7 +39,16 @@ def test_a_trial_says_what_it_solved_and_its_line_why_it_is_out(looping: GatedSe
     out = next(trial for trial in looping.records() if kept_out(trial) is not None)
     metrics = out.metrics or {}
     assert (metrics["prompts_solved"], metrics["prompts_total"], metrics["prompts_loops"]) == (0, 4, 4)
-    assert any("kept out: " in line and "never ends" in line for line in looping.reporter.lines)
+    (line,) = [line for line in looping.reporter.lines if line.startswith(f"[yellow]{out.number:>5} ")]
+    assert "0 of 4 solved kept out: " in line
+    assert "never ends" in line
+
+
+def test_who_was_asked_nothing_has_no_count(looping: GatedSearch) -> None:
+    trials = looping.records()
+    silent = next(trial for trial in trials if prompts_solved(trial) is None)
+    assert "solved" not in trial_line(silent, crowned=False)
+    assert {prompts_solved(trial) for trial in trials} == {None, "0 of 4", "4 of 4"}
 
 
 def test_answers_too_short_for_a_first_look_are_said_to_be_so_once(looping: GatedSearch) -> None:
