@@ -209,7 +209,7 @@ class FakeEvaluator:
         save_every: int = 10,
         progress: Progress | None = None,
     ) -> Collected:
-        """Sums drawn from the weights' names, for every weight of a block that has two dimensions or more."""
+        """Sums drawn from names and text, for every weight of a block that has two dimensions or more."""
         tokenized = self.tokenize(model_paths, text)
         wanted = chunks or tokenized.n_chunks(self._settings.ctx_size)
         tokens = wanted * self._settings.ctx_size
@@ -218,7 +218,7 @@ class FakeEvaluator:
             if len(tensor.shape) > 1 and (tensor.name.startswith("blk.") or process_output):
                 columns, matrices = int(tensor.shape[0]), int(np.prod(tensor.shape[2:]))
                 weight = sums.weight(tensor.name, matrices, columns, matrices)
-                weight.sums[:] = tokens * (0.1 + _uniform("activations", tensor.name))
+                weight.sums[:] = tokens * (0.1 + _uniform("activations", tensor.name, tokenized.sha256))
                 weight.counts[:] = tokens
         run = SumsIdentity(identity, tokenized.sha256, "fake", self._settings.as_dict())
         write_sums(path, sums, run, self._settings.ctx_size, wanted)

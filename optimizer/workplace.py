@@ -37,6 +37,11 @@ class Workplace:
     def references(self) -> Path:
         return self.studies / "references"
 
+    @property
+    def imatrices(self) -> Path:
+        """Importance matrices that searches made for themselves."""
+        return self.studies / "imatrices"
+
     def study_folder(self, name: str) -> Path:
         """Reports, exports and the log of one study."""
         return self.studies / name

@@ -11,6 +11,7 @@ from optimizer.commands.options import (
     Database,
     EmbeddingType,
     Imatrix,
+    ImatrixText,
     Json,
     LayerTypesOption,
     Model,
@@ -110,6 +111,7 @@ def probe(
     types: Annotated[str | None, typer.Option(help="Types whose cost is wanted.")] = None,
     search_text: Annotated[str | None, typer.Option("--search-text", "--text", help="Text to probe on.")] = None,
     imatrix: Imatrix = None,
+    imatrix_text: ImatrixText = None,
     chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Chunks a probe.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any setting: key=value.")] = None,
     studies: Studies = DEFAULT_STUDIES,
@@ -121,10 +123,16 @@ def probe(
     runtime: dict[str, Any],
 ) -> None:
     """Measure how sensitive each part of a model is, and what each type costs; kept and reused by every search."""
+    from optimizer.search.imatrix_auto import with_imatrix
     from optimizer.search.probe_run import probe_only  # optuna and scipy: not for commands that only look
 
     changes: dict[str, Any] = {"model": str(model)} | given(
-        budget=budget, units=units, types=types, search_text=search_text, imatrix=imatrix
+        budget=budget,
+        units=units,
+        types=types,
+        search_text=search_text,
+        imatrix=imatrix,
+        imatrix_text=imatrix_text,
     )
     if chunks is not None:
         changes |= {"evaluation.chunks": chunks, "evaluation.probe_chunks": chunks}
@@ -134,11 +142,12 @@ def probe(
     changes |= dict(parse_assignment(text) for text in assignments or [])
     if csv_format not in FORMATS:
         raise ConfigError(f"--csv-format {csv_format!r} is not known; write one of {', '.join(FORMATS)}")
-    plan = make_plan(SearchConfig.load(None, changes))
+    config, workplace = SearchConfig.load(None, changes), Workplace(studies, database, bank)
     table = SensitivityTable.read(csv_in) if csv_in else None
     reporter = TerminalReporter(err())
     try:
-        outcome = probe_only(plan, Workplace(studies, database, bank), reporter, table)
+        plan = make_plan(with_imatrix(config, workplace, reporter))
+        outcome = probe_only(plan, workplace, reporter, table)
     finally:
         reporter.close()
     if csv_out is not None:

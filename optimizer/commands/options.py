@@ -17,7 +17,8 @@ Studies = Annotated[Path, typer.Option("--studies", help="Folder of the studies,
 Database = Annotated[str | None, typer.Option("--database", help="Database URL, in place of the folder's own.")]
 Bank = Annotated[Path | None, typer.Option("--bank", help="Shard bank shared with other folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Imatrix = Annotated[str | None, typer.Option("--imatrix", help="Importance matrix: a file, or none.")]
+Imatrix = Annotated[str | None, typer.Option("--imatrix", help="Importance matrix: a file, none, or auto.")]
+ImatrixText = Annotated[str | None, typer.Option("--imatrix-text", help="Text that --imatrix auto makes one of.")]
 LayerTypesOption = Annotated[
     str | None, typer.Option("--layer-types", help="LAYER_TYPES as JSON or in its shell form, or a file that holds it.")
 ]

@@ -5,15 +5,15 @@ While it is in the making its sums lie beside it as `NAME.partial`; the same cal
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluators.errors import ReferenceMismatch
 from evaluators.evaluator import Evaluator, Progress
 from evaluators.imatrix import SumsFile
+from evaluators.settings import RuntimeSettings
 from optimizer.errors import ConfigError
 from optimizer.gguf.model_file import ModelFile
-from optimizer.quantization.imatrix_file import ImatrixFile
 from optimizer.quantization.imatrix_writing import write_imatrix
 from optimizer.text_files import make_folder
 
@@ -56,29 +56,26 @@ def make_imatrix(
     return collected.chunks_before
 
 
-def kept_imatrix(
-    evaluator: Evaluator, model: ModelFile, order: ImatrixOrder, folder: Path, progress: Progress | None = None
-) -> Path:
-    """The importance matrix of this order in `folder`, made now unless it is there.
+def kept_path(settings: RuntimeSettings, model: ModelFile, order: ImatrixOrder, text_sha256: str, folder: Path) -> Path:
+    """Where in `folder` the importance matrix of this order is kept.
 
-    Its name follows from the model, the text and the settings that activations depend on, and not from llama.cpp's
-    version: what a study began with serves it to the end. A text with fewer chunks than asked for is used whole.
+    The name follows from the model, the text and the settings that activations depend on, and not from llama.cpp's
+    version: what a study began with serves it to the end.
     """
-    tokenized = evaluator.tokenize(model.paths, order.text)
-    available = tokenized.n_chunks(evaluator.settings.ctx_size)
-    chunks = None if order.chunks is None or order.chunks >= available else order.chunks
-    settings = {name: value for name, value in evaluator.settings.as_dict().items() if name != "threads"}
-    key = json.dumps(
-        [model.fingerprint, tokenized.sha256, settings, chunks or available, order.process_output], sort_keys=True
-    )
-    path = folder / f"{model.paths[0].stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.gguf"
-    if path.exists():
-        ImatrixFile.open(path)
-        return path
-    wanted = ImatrixOrder(order.text, chunks, order.dataset, order.process_output, order.save_every)
+    named = {name: value for name, value in settings.as_dict().items() if name != "threads"}
+    key = json.dumps([model.fingerprint, text_sha256, named, order.chunks, order.process_output], sort_keys=True)
+    return folder / f"{model.paths[0].stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.gguf"
+
+
+def make_kept(
+    evaluator: Evaluator, model: ModelFile, order: ImatrixOrder, path: Path, progress: Progress | None = None
+) -> None:
+    """Make the importance matrix of `kept_path`. A text with fewer chunks than asked for is used whole."""
+    available = evaluator.tokenize(model.paths, order.text).n_chunks(evaluator.settings.ctx_size)
+    fits = order.chunks is not None and order.chunks < available
+    wanted = replace(order, chunks=order.chunks if fits else None)
     try:
         make_imatrix(evaluator, model, wanted, path, progress)
     except ReferenceMismatch:  # another version of llama.cpp began it: nothing else is left open by the name
         path.with_name(f"{path.name}.partial").unlink()
         make_imatrix(evaluator, model, wanted, path, progress)
-    return path

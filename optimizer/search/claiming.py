@@ -16,7 +16,7 @@ from optimizer.store.holder import current_holder
 
 WAIT_SECONDS = 5.0
 CONTENTS = "contents"
-BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix", "sensitivities", "prompts")
+BY_CONTENT = ("model", "study", "search_text", "report_text", "imatrix", "imatrix_text", "sensitivities", "prompts")
 """Settings that may be written otherwise, as long as the files hold the same."""
 
 

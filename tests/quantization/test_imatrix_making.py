@@ -12,7 +12,7 @@ from evaluators.settings import RuntimeSettings
 from optimizer.errors import ConfigError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.quantization import Imatrix
-from optimizer.quantization.imatrix_making import ImatrixOrder, kept_imatrix, make_imatrix
+from optimizer.quantization.imatrix_making import ImatrixOrder, kept_path, make_imatrix, make_kept
 from tests.evaluators.imatrix.models import experts_model
 from tests.evaluators.imatrix.test_collecting import FIXTURES, TEXT, same_machine
 
@@ -58,18 +58,27 @@ def test_what_was_interrupted_goes_on(model: ModelFile, tmp_path: Path) -> None:
     assert out.read_bytes() == (tmp_path / "whole.gguf").read_bytes()
 
 
-def test_a_kept_one_is_made_once(model: ModelFile, tmp_path: Path) -> None:
+def test_a_kept_one_is_named_after_what_it_depends_on(model: ModelFile, tmp_path: Path) -> None:
+    def named(settings: RuntimeSettings = SETTINGS, order: ImatrixOrder | None = None, text: str = "a") -> Path:
+        return kept_path(settings, model, order or ImatrixOrder(TEXT), text, tmp_path)
+
+    assert named() == named(RuntimeSettings(ctx_size=128, batch_size=256, threads=2))
+    assert named() == named(order=ImatrixOrder(Path("elsewhere"), dataset="named", save_every=3))
+    others = [
+        named(RuntimeSettings(ctx_size=64, batch_size=256)),
+        named(order=ImatrixOrder(TEXT, 2)),
+        named(order=ImatrixOrder(TEXT, process_output=True)),
+        named(text="b"),
+    ]
+    assert len({named(), *others}) == 5
+
+
+def test_a_kept_one_takes_the_whole_text_where_it_is_short(model: ModelFile, tmp_path: Path) -> None:
     text, evaluator = tmp_path / "text.txt", FakeEvaluator(SETTINGS)
-    text.write_text("a" * 3000)
-    first = kept_imatrix(evaluator, model, ImatrixOrder(text), tmp_path / "kept")
-    assert kept_imatrix(evaluator, model, ImatrixOrder(text, 1000), tmp_path / "kept") == first  # the whole text, too
-    other_threads = FakeEvaluator(RuntimeSettings(ctx_size=128, batch_size=256, threads=2))
-    assert kept_imatrix(other_threads, model, ImatrixOrder(text), tmp_path / "kept") == first
-    assert (len(evaluator.collected), len(other_threads.collected)) == (1, 0)
-    shorter = kept_imatrix(evaluator, model, ImatrixOrder(text, 2), tmp_path / "kept")
-    text.write_text("b" * 3000)
-    assert len({first, shorter, kept_imatrix(evaluator, model, ImatrixOrder(text), tmp_path / "kept")}) == 3
-    assert len(evaluator.collected) == 3
+    text.write_text("a" * 3000)  # 1,500 tokens for the fake: 11 chunks
+    for chunks, expected in ((None, 11), (100, 11), (4, 4)):
+        make_kept(evaluator, model, ImatrixOrder(text, chunks), tmp_path / "kept.gguf")
+        assert Imatrix.open(tmp_path / "kept.gguf").chunk_count == expected
 
 
 def test_the_output_is_not_an_input(model: ModelFile, tmp_path: Path) -> None:
