@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "probe": "models.probe",
         "imatrix": "imatrix.imatrix",
         "prompts": "prompts.app",
+        "serve": "serve.serve",
         "doctor": "models.doctor",
     }
 )

@@ -1,0 +1,36 @@
+"""A service over a folder with one study, asked in-process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from optimizer.service.app import make_app
+from optimizer.service.settings import ServiceSettings
+from optimizer.store import TrialOutcome
+from optimizer.workplace import Workplace
+from tests.store.studies import new_study
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServiceSettings:
+    """`night`: a paused study of three complete trials and a failed one."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    models = tmp_path / "models"
+    models.mkdir()
+    with Workplace(folder).open_store() as store:
+        study = new_study(store)
+        for kld in (0.3, 0.1, 0.2):
+            study.finish(study.start(layer_types='[[0,"Q4_K"]]'), kld)
+        store.finish_trial(study.lease, study.start().id, TrialOutcome("failed", error="no memory"))
+        store.update_study(study.lease, state="paused")
+        store.release_lease(study.lease)
+    return ServiceSettings(Workplace(folder), (models,))
+
+
+@pytest.fixture
+def client(settings: ServiceSettings) -> Iterator[TestClient]:
+    with TestClient(make_app(settings), base_url="http://127.0.0.1:8642") as client:
+        yield client
