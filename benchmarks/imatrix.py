@@ -4,36 +4,57 @@
     python -m benchmarks.imatrix BIN --model FILE.gguf --chunks 96 --rounds 5 --threads 2
 
 To build llama-imatrix see tests/evaluators/make_fixtures.sh. Each way is run as a whole command, with few chunks and
-with many, in turn; the shortest time of each counts. Tokens a second are those of the difference between the two, so
-that starting up does not count; the whole command's seconds are shown as well. llama-imatrix runs without its
-perplexity (--no-ppl), once as it is and once with threads that wait as this program's do, which matters on a busy
-machine: the faster of the two is what is compared with. Both files must be equal. Results: docs/log.md.
+with many, in turn; the shortest time of each counts, on the clock and of the processor (all threads): on a busy machine
+compare the second, with one thread. Tokens a second are those of the difference between many and few chunks, so that
+starting up does not count; the whole command's seconds are shown as well. llama-imatrix runs without its perplexity
+(--no-ppl), with threads that wait as this program's do; --spinning runs it with its own waiting as well, which takes
+many times longer on a busy machine. Both files must be equal. Results: docs/log.md.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluators.process import _ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def seconds(command: Sequence[str | Path], environment: Mapping[str, str]) -> float:
-    started = time.perf_counter()
+class Times(NamedTuple):
+    """Seconds on the clock, and of the processor over all threads and processes."""
+
+    clock: float
+    processor: float
+
+    def shorter(self, other: "Times") -> "Times":
+        return Times(min(self.clock, other.clock), min(self.processor, other.processor))
+
+
+UNKNOWN = Times(float("inf"), float("inf"))
+
+
+def processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> Times:
+    clock, processor = time.perf_counter(), processor_seconds()
     done = subprocess.run(
         [str(word) for word in command], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True,
         errors="replace",
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{command[0]} failed:\n{done.stderr[-2000:]}")
-    return time.perf_counter() - started
+    return Times(time.perf_counter() - clock, processor_seconds() - processor)
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -46,33 +67,39 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         "-c", options.ctx_size,
     ]  # fmt: skip
     library = {"LD_LIBRARY_PATH": str(options.bin)}
-    ways = {
-        "layerquant": (ours, {}),
-        "llama-imatrix": (theirs, library),
-        "llama-imatrix, waiting as layerquant": (theirs, library | _ENVIRONMENT),
-    }
-    counts = (options.chunks // 4, options.chunks)
-    shortest = {name: dict.fromkeys(counts, float("inf")) for name in ways}
+    ways = {"layerquant": (ours, {}), "llama-imatrix": (theirs, library | _ENVIRONMENT)}
+    if options.spinning:
+        ways["llama-imatrix, spinning"] = (theirs, library)
+    few, many = options.chunks // 4, options.chunks
+    shortest = {name: {few: UNKNOWN, many: UNKNOWN} for name in ways}
     loads = []
     for _ in range(options.rounds):
-        for name, (command, environment) in ways.items():
-            for count in counts:
+        for count in (few, many):
+            for name, (command, environment) in ways.items():
                 loads.append(os.getloadavg()[0])
-                out = folder / f"{name.partition(',')[0]}.gguf"
-                spent = seconds([*command, "--chunks", str(count), "-o", out], environment)
-                shortest[name][count] = min(shortest[name][count], spent)
-    equal = (folder / "layerquant.gguf").read_bytes() == (folder / "llama-imatrix.gguf").read_bytes()
-    tokens = (counts[1] - counts[0]) * int(options.ctx_size)
-    speeds = {name: tokens / (spent[counts[1]] - spent[counts[0]]) for name, spent in shortest.items()}
-    best = max(speed for name, speed in speeds.items() if name != "layerquant")
+                out = folder / f"{name}.gguf"
+                spent = run([*command, "--chunks", str(count), "-o", out], environment)
+                shortest[name][count] = spent.shorter(shortest[name][count])
+    files = {(folder / f"{name}.gguf").read_bytes() for name in ways}
+    tokens = (many - few) * int(options.ctx_size)
+
+    def speeds(kind: int) -> dict[str, float]:
+        return {name: round(tokens / (spent[many][kind] - spent[few][kind]), 1) for name, spent in shortest.items()}
+
+    def ratio(found: Mapping[str, float]) -> float:
+        return round(found["layerquant"] / max(speed for name, speed in found.items() if name != "layerquant"), 3)
+
+    clock, processor = speeds(0), speeds(1)
     return {
         "model": options.model.name,
-        "chunks": list(counts),
+        "chunks": [few, many],
         "threads": int(options.threads),
-        "tokens_per_second": {name: round(speed, 1) for name, speed in speeds.items()},
-        "whole_seconds": {name: round(spent[counts[1]], 2) for name, spent in shortest.items()},
-        "ratio": round(speeds["layerquant"] / best, 3),
-        "equal_files": equal,
+        "tokens_per_second": clock,
+        "ratio": ratio(clock),
+        "tokens_per_processor_second": processor,
+        "ratio_of_processor_time": ratio(processor),
+        "whole_seconds": {name: round(spent[many].clock, 2) for name, spent in shortest.items()},
+        "equal_files": len(files) == 1,
         "load_average": [round(min(loads), 1), round(max(loads), 1)],
     }
 
@@ -86,6 +113,7 @@ def main() -> None:
     parser.add_argument("--ctx-size", default="512")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--spinning", action="store_true", help="llama-imatrix with its own way of waiting as well")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(options, Path(folder)), indent=1))
