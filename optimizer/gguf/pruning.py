@@ -150,7 +150,27 @@ def _pruned_pairs(model: ModelFile, gone: tuple[int, ...]) -> list[KeyValue]:
         pairs = [pair for pair in pairs if pair.key != key]
         values: list[Scalar] = [kind(layer) for layer in range(model.n_layer) if layer not in gone]
         pairs.append(encode_pair(key, ValueType.BOOL, values))
+    _check_both_kinds(model, {pair.key: pair for pair in pairs})
     return pairs
+
+
+def _check_both_kinds(model: ModelFile, pairs: Mapping[str, KeyValue]) -> None:
+    """llama.cpp ends its process on a hybrid model that has attention in no layer, or recurrence in none."""
+    heads, recurrent = f"{model.architecture}.attention.head_count_kv", f"{model.architecture}.{_RECURRENT}"
+    for key in (heads, recurrent):
+        before = model.metadata.pair(key)
+        kind = _expanded(model).get(key)
+        kinds = {bool(kind(layer)) for layer in range(model.n_layer)} if kind else _kinds(before)
+        if len(kinds) > 1 and len(_kinds(pairs.get(key))) < 2:
+            raise RecipeError(
+                f"{model.paths[0].name} ({model.architecture}) mixes attention and recurrent layers, and pruning all "
+                "of one kind leaves a model that llama.cpp cannot run. Leave one of each."
+            )
+
+
+def _kinds(pair: KeyValue | None) -> set[bool]:
+    values = pair.decode() if pair is not None else ()
+    return {bool(value) for value in values} if isinstance(values, tuple) else set()
 
 
 def _shortened(pair: KeyValue, model: ModelFile, gone: tuple[int, ...]) -> KeyValue:
