@@ -7,12 +7,13 @@ with a Python error first.
 """
 
 import ctypes
+import importlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import llama_cpp
 import numpy as np
-from llama_cpp import _ggml
 from numpy.typing import NDArray
 
 from optimizer.errors import EngineError, ImatrixError, RecipeError
@@ -36,58 +37,61 @@ class _TypeTraits(ctypes.Structure):
 _ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
-def _declare(name: str, result: type | None, *arguments: type) -> None:
-    function = getattr(_ggml.libggml, name)
-    function.restype = result
-    function.argtypes = arguments
+_POINTERS = (ctypes.c_void_p, ctypes.c_void_p)
+_COUNTS = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
-_declare("ggml_get_type_traits", ctypes.POINTER(_TypeTraits), ctypes.c_int)
-_declare("ggml_quantize_init", None, ctypes.c_int)
-_declare("ggml_quantize_free", None)
-_declare("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)
-_declare("ggml_validate_row_data", ctypes.c_bool, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
-_declare("ggml_version", ctypes.c_char_p)
-_declare("ggml_commit", ctypes.c_char_p)
-_declare(
-    "ggml_quantize_chunk",
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_int64,
-    ctypes.c_int64,
-    ctypes.c_int64,
-    ctypes.c_void_p,
-)
+@cache
+def _ggml() -> Any:
+    """The library, its functions declared. Loaded at the first use: it takes half a second, and a plan needs none."""
+    library = importlib.import_module("llama_cpp._ggml").libggml
+    declared: tuple[tuple[str, type | None, tuple[type, ...]], ...] = (
+        ("ggml_get_type_traits", ctypes.POINTER(_TypeTraits), (ctypes.c_int,)),
+        ("ggml_quantize_init", None, (ctypes.c_int,)),
+        ("ggml_quantize_free", None, ()),
+        ("ggml_quantize_requires_imatrix", ctypes.c_bool, (ctypes.c_int,)),
+        ("ggml_validate_row_data", ctypes.c_bool, (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)),
+        ("ggml_version", ctypes.c_char_p, ()),
+        ("ggml_commit", ctypes.c_char_p, ()),
+        ("ggml_quantize_chunk", ctypes.c_size_t, (ctypes.c_int, *_POINTERS, *_COUNTS, ctypes.c_void_p)),
+    )
+    for name, result, arguments in declared:
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+@cache
+def _llama() -> Any:
+    return importlib.import_module("llama_cpp")
 
 
 def quantizer_build() -> str:
     """Name the ggml that quantizes: its version and, where the build knows it, its commit. Part of a shard's key."""
-    version = _ggml.libggml.ggml_version().decode()
-    commit = _ggml.libggml.ggml_commit().decode()
-    return f"ggml-{version}-llama-cpp-python-{llama_cpp.__version__}" + ("" if commit == "unknown" else f"-{commit}")
+    version = _ggml().ggml_version().decode()
+    commit = _ggml().ggml_commit().decode()
+    return f"ggml-{version}-llama-cpp-python-{_llama().__version__}" + ("" if commit == "unknown" else f"-{commit}")
 
 
 def ggml_block(tensor_type: str) -> tuple[str, int, int]:
     """ggml's own name, elements and bytes of a type's block; what the table in `optimizer.gguf` is tested against."""
-    traits = _ggml.libggml.ggml_get_type_traits(TENSOR_TYPES[tensor_type].ggml_id).contents
+    traits = _ggml().ggml_get_type_traits(TENSOR_TYPES[tensor_type].ggml_id).contents
     return traits.type_name.decode(), traits.blck_size, traits.type_size
 
 
 def requires_importance(tensor_type: str) -> bool:
     """Whether ggml itself asserts an importance vector (llama-quantize asks for one more often)."""
-    return bool(_ggml.libggml.ggml_quantize_requires_imatrix(TENSOR_TYPES[tensor_type].ggml_id))
+    return bool(_ggml().ggml_quantize_requires_imatrix(TENSOR_TYPES[tensor_type].ggml_id))
 
 
 def initialize_quantizer(tensor_type: str) -> None:
     """Build the lookup tables of the IQ types once, before threads want them all at the same time."""
-    _ggml.libggml.ggml_quantize_init(TENSOR_TYPES[tensor_type].ggml_id)
+    _ggml().ggml_quantize_init(TENSOR_TYPES[tensor_type].ggml_id)
 
 
 def free_quantizer() -> None:
     """Give back the lookup tables (a few MiB); they are built again when needed."""
-    _ggml.libggml.ggml_quantize_free()
+    _ggml().ggml_quantize_free()
 
 
 def dequantize_rows(tensor_type: str, rows: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
@@ -100,7 +104,7 @@ def dequantize_rows(tensor_type: str, rows: NDArray[np.uint8], out: NDArray[np.f
     if tensor_type == "F32":
         out[:] = rows.view(np.float32)
         return
-    address = _ggml.libggml.ggml_get_type_traits(kind.ggml_id).contents.to_float
+    address = _ggml().ggml_get_type_traits(kind.ggml_id).contents.to_float
     if not address:
         raise RecipeError(f"tensor type {tensor_type} cannot be converted to float by ggml")
     _ToFloat(address)(rows.ctypes.data, out.ctypes.data, out.size)
@@ -129,18 +133,18 @@ def quantize_rows(
         raise ValueError(f"an importance vector of {importance.size} for rows of {row_length}")
     type_id = TENSOR_TYPES[tensor_type].ggml_id
     weights = None if importance is None else importance.ctypes.data
-    _ggml.libggml.ggml_quantize_chunk(type_id, source.ctypes.data, out.ctypes.data, 0, n_rows, row_length, weights)
+    _ggml().ggml_quantize_chunk(type_id, source.ctypes.data, out.ctypes.data, 0, n_rows, row_length, weights)
 
 
 def rows_are_valid(tensor_type: str, rows: NDArray[np.uint8]) -> bool:
     """ggml's check for NaN, infinity and impossible scales in whole rows of any type."""
-    return bool(_ggml.libggml.ggml_validate_row_data(TENSOR_TYPES[tensor_type].ggml_id, rows.ctypes.data, rows.nbytes))
+    return bool(_ggml().ggml_validate_row_data(TENSOR_TYPES[tensor_type].ggml_id, rows.ctypes.data, rows.nbytes))
 
 
 def file_type_number(preset: str) -> int:
     """The number that `general.file_type` holds for a preset such as "Q4_K_M"; EngineError when llama.cpp has none."""
     for prefix in ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_"):
-        number = getattr(llama_cpp, prefix + preset, None)
+        number = getattr(_llama(), prefix + preset, None)
         if number is not None:
             return int(number)
     raise EngineError(f"llama.cpp has no file type named {preset}")
@@ -165,24 +169,24 @@ def quantize_file(
         importance: tensor name -> float32 [row length x matrices], as an importance matrix file gives them.
         prune_layers: as `--prune-layers`; patterns are then searched in the renumbered names.
     """
-    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters = _llama().llama_model_quantize_default_params()
     parameters.nthread = threads
     parameters.ftype = file_type_number(preset)
     parameters.pure = pure
     parameters.allow_requantize = allow_requantize
     if tensor_types:
-        overrides = (llama_cpp.llama_model_tensor_override * (len(tensor_types) + 1))()
+        overrides = (_llama().llama_model_tensor_override * (len(tensor_types) + 1))()
         for override, (pattern, tensor_type) in zip(overrides, tensor_types.items(), strict=False):
             override.pattern, override.type = pattern.encode(), TENSOR_TYPES[tensor_type].ggml_id
         parameters.tt_overrides = overrides
     if prune_layers:  # llama.cpp wants them sorted, closed by -1
         parameters.prune_layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
     if importance:
-        entries = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
+        entries = (_llama().llama_model_imatrix_data * (len(importance) + 1))()
         for entry, (name, values) in zip(entries, importance.items(), strict=False):
             entry.name, entry.size = name.encode(), values.size
             entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         parameters.imatrix = entries
-    status = llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(parameters))
+    status = _llama().llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(parameters))
     if status != 0:
         raise EngineError(f"llama.cpp could not quantize {source} as {preset}; its log says why")
