@@ -3,8 +3,8 @@
     influence(l) = 1 - mean over tokens of cos(x_l, x_{l+1}),   x_l the hidden state into block l, x_{l+1} out of it
 
 (block influence of ShortGPT, arXiv 2403.03853.) The states are the nodes that llama.cpp names `l_out-l` while it
-computes, and the embeddings (`embd`) for block 0; a scale that some architectures give the embeddings changes no
-cosine. Outputs are asked for at every position, for llama.cpp leaves rows without one out of its last block.
+computes, and the embeddings (`embd` in most architectures) for block 0; a scale that some of them give the embeddings
+changes no cosine. Outputs are asked for at every position, for llama.cpp leaves rows without one out of its last block.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from evaluators.targets import count_chunks
 
 Floats = NDArray[np.float32]
 _STATE = re.compile(r"l_out-(\d+)")
-_EMBEDDINGS = "embd"
+_EMBEDDINGS = re.compile(r"embd|inp_embd|inp_scaled|inp_embd_scaled|model\.(input_embed|embed_tokens)|embd_norm")
 
 
 def block_influence(
@@ -89,7 +89,7 @@ class _Observer:
         node = Node.from_address(address)
         name = weight_name(node)
         found = _STATE.fullmatch(name)
-        if found is None and name != _EMBEDDINGS:
+        if found is None and not _EMBEDDINGS.fullmatch(name):
             return not asking
         try:
             if self._error is not None:
