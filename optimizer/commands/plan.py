@@ -1,5 +1,8 @@
 """`layerquant plan`: sizes, presets and the feasible range of a model; nothing is evaluated."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +22,106 @@ from optimizer.commands.shown import out, preset_table, print_json
 from optimizer.config import SearchConfig
 from optimizer.errors import GgufError
 from optimizer.gguf.model_file import ModelFile
-from optimizer.recipes.presets import load_presets
+from optimizer.recipes.presets import PresetTable, load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
-from optimizer.search.budget import parse_budgets, show_bytes
+from optimizer.search.budget import Budget, parse_budgets, show_bytes
 from optimizer.search.constraints import constraints_from_flags
-from optimizer.search.model_notes import fallback_groups, model_notes
+from optimizer.search.model_notes import FallbackGroup, fallback_groups, model_notes
 from optimizer.search.planning import open_imatrix, sized_presets
+from optimizer.search.space import SearchSpace
 from optimizer.search.space_building import build_space, check_budgets
 from optimizer.sources import open_model
 
 DEFAULT_BUDGET = "IQ4_XS"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Sizes of one model within one space. `budgets`: small first; `resolved`: of a LAYER_TYPES string."""
+
+    model: str
+    file: ModelFile
+    presets: PresetTable
+    sizes: SizeTable
+    space: SearchSpace
+    budgets: tuple[Budget, ...]
+    resolved: ResolvedRecipe | None
+
+    @cached_property
+    def preset_bytes(self) -> dict[str, int]:
+        return sized_presets(self.presets, self.sizes)
+
+    @property
+    def recipe_bytes(self) -> int | None:
+        return self.sizes.file_size(self.resolved.recipe, plain=True) if self.resolved else None
+
+    @cached_property
+    def fallbacks(self) -> Sequence[FallbackGroup]:
+        return fallback_groups(self.file, self.sizes, self.presets.quantizable)
+
+    @property
+    def notes(self) -> list[str]:
+        return model_notes(self.file, self.fallbacks)
+
+    def as_json(self) -> dict[str, Any]:
+        """`plan --json`."""
+        file, presets, space, chosen, resolved = self.file, self.presets, self.space, self.budgets[0], self.resolved
+        result: dict[str, Any] = {
+            "model": self.model,
+            "name": file.name,
+            "architecture": file.architecture,
+            "n_layer": file.n_layer,
+            "parameters": file.n_elements,
+            "source_bytes": _source_bytes(file),
+            "budget": chosen.text,
+            "budget_bytes": chosen.n_bytes,
+            "budgets": [{"budget": each.text, "budget_bytes": each.n_bytes} for each in self.budgets],
+            "bank_bytes": space.bank_bytes(self.sizes),
+            "feasible_bytes": {"min": space.smallest_bytes, "max": space.largest_bytes},
+            "presets": self.preset_bytes,
+            "presets_needing_imatrix": [name for name, preset in presets.presets.items() if preset.needs_imatrix],
+            "fallbacks": {name: dict(p.fallbacks) for name, p in presets.presets.items() if p.fallbacks},
+            "fallback_groups": [group.as_json() for group in self.fallbacks],
+            "notes": self.notes,
+        }
+        if resolved is not None:
+            result |= {"recipe_bytes": self.recipe_bytes, "recipe_notes": list(resolved.notes)}
+            result |= {"recipe_fallbacks": dict(resolved.fallbacks)}
+        return result
+
+
+def planned(
+    model: str,
+    budget: str | None = None,
+    *,
+    imatrix: str | None = None,
+    layer_types: str | None = None,
+    token_embedding_type: str | None = None,
+    output_tensor_type: str | None = None,
+    units: str = "layers",
+    types: str | None = None,
+    pins: Sequence[str] | None = None,
+    bounds: Sequence[str] | None = None,
+    allow_requantize: bool = False,
+) -> Planned:
+    """What `plan` shows. Raises GgufError, BudgetError, ImatrixError, RecipeError or ConfigError."""
+    file = open_model(model, planning=True)
+    if file.quantized_source and not allow_requantize:
+        raise GgufError(f"{model} is already quantized; plan from its F16, BF16 or F32 file, or add --allow-requantize")
+    importance = open_imatrix(imatrix, file)
+    presets = load_presets(file, imatrix=importance is not None)
+    sizes = SizeTable(file, presets.quantizable)
+    settings: dict[str, Any] = {"model": str(model), "units": units} | ({"types": types} if types else {})
+    config = SearchConfig.load(None, settings | constraints_from_flags(list(pins or []), list(bounds or [])))
+    space = build_space(config, file, presets, sizes, importance)
+    budgets = parse_budgets(budget or DEFAULT_BUDGET, sized_presets(presets, sizes), file.n_elements)
+    check_budgets(budgets if budget is not None else (), space, config.pins)
+    resolved = None
+    if layer_types is not None:
+        flags = flags_given(token_embedding_type, output_tensor_type)
+        resolved = recipe_from_layer_types_option(layer_types, flags, file, presets)
+    return Planned(str(model), file, presets, sizes, space, budgets, resolved)
 
 
 def plan(
@@ -50,58 +142,23 @@ def plan(
 
     Reads the header alone; a file that ends behind its header is planned too.
     """
-    file = open_model(model, planning=True)
-    if file.quantized_source and not allow_requantize:
-        raise GgufError(f"{model} is already quantized; plan from its F16, BF16 or F32 file, or add --allow-requantize")
-    importance = open_imatrix(imatrix, file)
-    presets = load_presets(file, imatrix=importance is not None)
-    sizes = SizeTable(file, presets.quantizable)
-    settings: dict[str, Any] = {"model": str(model), "units": units} | ({"types": types} if types else {})
-    config = SearchConfig.load(None, settings | constraints_from_flags(pins or [], bounds or []))
-    space = build_space(config, file, presets, sizes, importance)
-    preset_bytes = sized_presets(presets, sizes)
-    budgets = parse_budgets(budget or DEFAULT_BUDGET, preset_bytes, file.n_elements)
-    chosen = budgets[0]
-    check_budgets(budgets if budget is not None else (), space, config.pins)
-    resolved = None
-    if layer_types is not None:
-        flags = flags_given(token_embedding_type, output_tensor_type)
-        resolved = recipe_from_layer_types_option(layer_types, flags, file, presets)
-    recipe_bytes = sizes.file_size(resolved.recipe, plain=True) if resolved else None
-    groups = fallback_groups(file, sizes, presets.quantizable)
-    notes = model_notes(file, groups)
+    found = planned(
+        model, budget, imatrix=imatrix, layer_types=layer_types, token_embedding_type=token_embedding_type,
+        output_tensor_type=output_tensor_type, units=units, types=types, pins=pins, bounds=bounds,
+        allow_requantize=allow_requantize,
+    )  # fmt: skip
     if as_json:
-        result: dict[str, Any] = {
-            "model": str(model),
-            "name": file.name,
-            "architecture": file.architecture,
-            "n_layer": file.n_layer,
-            "parameters": file.n_elements,
-            "source_bytes": _source_bytes(file),
-            "budget": chosen.text,
-            "budget_bytes": chosen.n_bytes,
-            "budgets": [{"budget": each.text, "budget_bytes": each.n_bytes} for each in budgets],
-            "bank_bytes": space.bank_bytes(sizes),
-            "feasible_bytes": {"min": space.smallest_bytes, "max": space.largest_bytes},
-            "presets": preset_bytes,
-            "presets_needing_imatrix": [name for name, preset in presets.presets.items() if preset.needs_imatrix],
-            "fallbacks": {name: dict(p.fallbacks) for name, p in presets.presets.items() if p.fallbacks},
-            "fallback_groups": [group.as_json() for group in groups],
-            "notes": notes,
-        }
-        if resolved is not None:
-            result |= {"recipe_bytes": recipe_bytes, "recipe_notes": list(resolved.notes)}
-            result |= {"recipe_fallbacks": dict(resolved.fallbacks)}
-        print_json(result)
+        print_json(found.as_json())
         return
+    file, presets, sizes, space, chosen = found.file, found.presets, found.sizes, found.space, found.budgets[0]
     console = out()
     console.print(
         f"[bold]{file.name or Path(model).name}[/bold]  {file.architecture}, {file.n_layer} layers, "
         f"{file.n_elements:,} parameters, {show_bytes(_source_bytes(file))}"
     )
     needing = [name for name, preset in presets.presets.items() if preset.needs_imatrix]
-    console.print(preset_table(preset_bytes, file.n_elements, chosen.n_bytes, needing))
-    for each in budgets:
+    console.print(preset_table(found.preset_bytes, file.n_elements, chosen.n_bytes, needing))
+    for each in found.budgets:
         console.print(f"budget {each.text} = {each.n_bytes:,} bytes, {show_bytes(each.n_bytes)}")
     needed = space.bank_bytes(sizes) + _source_bytes(file)
     console.print(f"disk for all shards of a search: {show_bytes(needed)} at most")
@@ -109,10 +166,10 @@ def plan(
         f"feasible by {units}: {space.smallest_bytes:,} to {space.largest_bytes:,} bytes "
         f"({len(space.units)} units, up to {space.shape[1]} options each)"
     )
-    for note in notes:
+    for note in found.notes:
         console.print(f"note: {note}")
-    if resolved is not None:
-        _show_recipe(resolved, recipe_bytes or 0, chosen.n_bytes)
+    if found.resolved is not None:
+        _show_recipe(found.resolved, found.recipe_bytes or 0, chosen.n_bytes)
 
 
 def _source_bytes(file: ModelFile) -> int:

@@ -1,6 +1,5 @@
 """`layerquant trials`, `report`, `export`: what a study found, and taking it home."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,17 +7,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from optimizer.commands.handover import FORMS, Handover, handover_text, open_handover, provenance
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
 from optimizer.commands.shown import err, out, print_json, show_report
 from optimizer.commands.studies import existing_store, finished_study, named_study
-from optimizer.errors import ConfigError, StudyError
-from optimizer.export.layer_types_text import layer_types_text
-from optimizer.export.model_card import model_card
-from optimizer.export.quantize_command import quantize_command
+from optimizer.errors import ConfigError
 from optimizer.export.report_page import report_page
 from optimizer.export.report_view import Report
-from optimizer.export.tensor_type_file import tensor_type_file
-from optimizer.gguf.provenance import build_block
 from optimizer.progress import TerminalReporter
 from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
@@ -31,15 +26,10 @@ from optimizer.search.best import (
     kept_out,
     only_lucky,
     prompts_solved,
-    winners,
 )
-from optimizer.search.claiming import kept_config
-from optimizer.search.planning import Plan, make_plan
 from optimizer.store import Store, StudyRecord, TrialRecord
 from optimizer.text_files import make_folder, write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
-
-FORMS = ("layer-types", "tensor-type-file", "command", "gguf", "folder", "card")
 
 
 def trials(
@@ -61,7 +51,7 @@ def trials(
             {
                 "study": study,
                 "tokens_evaluated": record.tokens_evaluated,
-                "trials": [_trial_object(trial) for trial in found],
+                "trials": [trial_object(trial) for trial in found],
             }
         )
         return
@@ -90,7 +80,8 @@ def trials(
     out().print(f"tokens evaluated: {spent:,} by these trials, {record.tokens_evaluated:,} by the study")
 
 
-def _trial_object(trial: TrialRecord) -> dict[str, Any]:
+def trial_object(trial: TrialRecord) -> dict[str, Any]:
+    """One of `trials --json`."""
     return {
         "number": trial.number,
         "state": trial.state,
@@ -143,17 +134,6 @@ def _recipe_of(store: Store, study: StudyRecord, number: int) -> Recipe:
     return Recipe(store.recipe(store.trial(study.id, number).recipe_id).tensor_types)
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A trial to hand over, with all it needs."""
-
-    plan: Plan
-    study: StudyRecord
-    trial: TrialRecord
-    recipe: Recipe
-    bank: Path
-
-
 def export(
     study: Study,
     form: Annotated[str, typer.Option("--as", help=", ".join(FORMS))],
@@ -169,22 +149,13 @@ def export(
     workplace = Workplace(studies, database, bank)
     with existing_store(workplace) as store:
         record = named_study(store, study)
-        if trial is None:
-            numbers = winners(record.report)
-            found = store.trial(record.id, numbers[0]) if numbers else best_of_study(record, store.trials(record.id))
-            if found is None:
-                raise StudyError(f"study {study} has no complete trial yet; continue the search")
-        else:
-            found = store.trial(record.id, trial)
-        recipe = Recipe(store.recipe(found.recipe_id).tensor_types)
-    config = kept_config(record)
-    exported = Exported(make_plan(config), record, found, recipe, workplace.bank_folder)
+        found = open_handover(store, record, trial, workplace)
     if form == "gguf":
-        _export_gguf(exported, output or workplace.study_folder(study) / f"{study}-trial{found.number}.gguf")
+        _export_gguf(found, output or workplace.study_folder(study) / f"{study}-trial{found.trial.number}.gguf")
     elif form == "folder":
-        _export_folder(exported, output or workplace.study_folder(study) / f"trial{found.number}", study)
+        _export_folder(found, output or workplace.study_folder(study) / f"trial{found.trial.number}", study)
     else:
-        text = _text(exported, form)
+        text = handover_text(found, form)
         if output is None:
             print(text, end="" if text.endswith("\n") else "\n")
         else:
@@ -192,63 +163,7 @@ def export(
             err().print(f"written: {output}")
 
 
-def _text(exported: Exported, form: str) -> str:
-    plan, recipe = exported.plan, exported.recipe
-    if form == "layer-types":
-        trial = exported.trial
-        kld = "" if trial.mean_kld is None else f", search KLD {trial.mean_kld:.6f} nats/token"
-        comments = [f"layerquant study {exported.study.name}, trial {trial.number}: {trial.size_bytes:,} bytes{kld}"]
-        return layer_types_text(plan.layer_types(recipe), comments)
-    if form == "tensor-type-file":
-        return tensor_type_file(recipe, plan.model)
-    imatrix = plan.imatrix.path if plan.imatrix else None
-    out_name = Path(f"{exported.study.name}.gguf")
-    command = quantize_command(recipe, plan.model, out_name, imatrix=imatrix)
-    if form == "command":
-        return command
-    if exported.study.report is None:
-        raise StudyError(
-            f"study {exported.study.name} has no report yet, and a model card needs one; continue the search"
-        )
-    view = Report.from_json(exported.study.report)
-    front = next((each for each in view.fronts if each.trial == exported.trial.number), None)
-    if front is None:
-        raise ConfigError(
-            f"trial {exported.trial.number} is no winner of this study; a model card is written for winners only"
-        )
-    shared = quantize_command(
-        recipe,
-        plan.model,
-        out_name,
-        source=Path(plan.model.paths[0].name),
-        imatrix=Path(imatrix.name) if imatrix else None,
-    )
-    return model_card(view, front, tensor_types=recipe.kept_types, command=shared)
-
-
-def provenance(exported: Exported) -> str | None:
-    """The metadata block of an exported file; None where it would push the file over its budget (a stock preset)."""
-    plan, trial = exported.plan, exported.trial
-    if trial.budget_bytes is not None and plan.sizes.file_size(exported.recipe, plain=False) > trial.budget_bytes:
-        return None
-    fields = {
-        "made_by": "layerquant",
-        "source_name": plan.model.name,
-        "source": plan.model.fingerprint[:16],
-        "study": exported.study.name,
-        "trial": trial.number,
-        "budget_bytes": trial.budget_bytes,
-        "metrics": {
-            "search_mean_kld": trial.mean_kld,
-            "standard_error": trial.mean_kld_standard_error,
-            "perplexity": trial.perplexity,
-        },
-        "imatrix": plan.imatrix.path.name if plan.imatrix else None,
-    }
-    return build_block(exported.recipe.tensor_types, plan.presets.quantizable, fields)
-
-
-def _export_gguf(exported: Exported, output: Path) -> None:
+def _export_gguf(exported: Handover, output: Path) -> None:
     plan = exported.plan
     make_folder(output.parent)
     block = provenance(exported)
@@ -266,7 +181,7 @@ def _export_gguf(exported: Exported, output: Path) -> None:
     err().print(f"written: {output}, {output.stat().st_size:,} bytes")
 
 
-def _export_folder(exported: Exported, folder: Path, name: str) -> None:
+def _export_folder(exported: Handover, folder: Path, name: str) -> None:
     plan = exported.plan
     bank = ShardBank(exported.bank, allow_requantize=plan.config.quantization.allow_requantize)
     with assemble(plan.model, exported.recipe, plan.presets.quantizable, bank, plan.imatrix) as candidate:

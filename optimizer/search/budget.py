@@ -6,6 +6,7 @@ A budget binds the exported file as it lies on disk. `4.25bpw` means bits of the
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from optimizer.errors import BudgetError
 
@@ -36,6 +37,8 @@ def parse_budget(text: str, preset_bytes: Mapping[str, int], n_parameters: int) 
     if match is None:
         raise BudgetError(_unreadable(text))
     value, unit = float(match[1]), match[2].lower()
+    if not isfinite(value * max(n_parameters, 2**30)):
+        raise BudgetError(_unreadable(text))
     if unit == "bpw":
         n_bytes = int(value * n_parameters / 8)
     elif unit in _UNITS:
