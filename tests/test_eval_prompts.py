@@ -114,6 +114,30 @@ def test_kept_answers_are_not_generated_again(
         assert words in table
 
 
+def test_the_answers_are_a_page_side_by_side_or_alone(evaluate: Eval, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "new" / "answers.html"
+    code, _, err = evaluate("--reference", folder / "tiny.gguf", "--studies", folder / "kept", "--html", page)
+    assert code == 0, err
+    assert f"written: {page}" in err.replace("\n", "")
+    text = page.read_text()
+    assert "<h1>q4.gguf against tiny.gguf</h1>" in text
+    assert "0 lost, 0 gained, " in text
+    assert "3 + 4 =" in text or "Identical to the last token: sum" in text
+    code, _, err = evaluate("--html", page)
+    assert code == 0, err
+    text = page.read_text()
+    assert "<h1>q4.gguf</h1>" in text
+    assert "2 not solved." in text
+    assert "tiny.gguf" not in text
+
+
+def test_a_page_of_answers_needs_prompts(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "answers.html"
+    assert run(["eval", str(folder / "q4.gguf"), "--reference", str(folder / "tiny.gguf"), "--html", str(page)]) == 2
+    assert "--html: there are no answers without prompts" in " ".join(capfd.readouterr().err.split())
+    assert not page.exists()
+
+
 def test_a_chat_template_that_cannot_be_read(evaluate: Eval, tmp_path: Path) -> None:
     code, _, err = evaluate("--chat-template", tmp_path / "absent.jinja")
     assert code == 2

@@ -19,6 +19,7 @@ from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.suite import Suite, load_suite
 from optimizer.commands.shown import err, out
 from optimizer.config import find_suite
+from optimizer.export.report_prompts import PromptReport
 from optimizer.gguf.model_file import ModelFile
 from optimizer.progress import Reporter
 from optimizer.search.behaviour import BehaviourMeasurer, Subject
@@ -35,6 +36,7 @@ class PromptOptions:
     settings: GenerationSettings
     transcripts: Path | None
     studies: Path | None
+    page: Path | None = None
 
     @classmethod
     def given(
@@ -44,6 +46,7 @@ class PromptOptions:
         chat_template: Path | None = None,
         parallel: int | None = None,
         studies: Path | None = None,
+        page: Path | None = None,
     ) -> Self:
         """As written on a command line. Raises ConfigError or SuiteError where a file cannot be used."""
         changes: dict[str, Any] = {}
@@ -51,7 +54,7 @@ class PromptOptions:
             changes["chat_template"] = read_template(chat_template)
         if parallel is not None:
             changes["max_parallel"] = parallel
-        return cls(load_suite(find_suite(suite)), GenerationSettings(**changes), transcripts, studies)
+        return cls(load_suite(find_suite(suite)), GenerationSettings(**changes), transcripts, studies, page)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,25 @@ class PromptEvaluation:
         lines += transcript_lines(self.reference, "reference") if self.reference else []
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
 
+    def write_page(self, path: Path, candidate: ModelFile, reference: ModelFile | None) -> None:
+        """The answers side by side, as an HTML file."""
+        from optimizer.export.answers import Named, show_answers  # Jinja2: not for who wants figures alone
+        from optimizer.export.answers_page import answers_page
+
+        name = candidate.paths[0].name
+        figures = self.as_json()
+        rows = [{"kind": "candidate", "name": name, **figures, "paired": None}]
+        theirs = None
+        if reference is not None and self.reference is not None:
+            its_name = reference.paths[0].name
+            its_name = f"{its_name} (reference)" if its_name == name else its_name
+            theirs = Named(its_name, self.reference)
+            rows.insert(0, {"kind": "reference", "name": its_name, **figures["reference"], "paired": figures["paired"]})
+        prompts = PromptReport.from_json({"suite": self.suite.name, "rows": rows})
+        assert prompts is not None, "a document gives a report"
+        answers = show_answers(Named(name, self.candidate), theirs, suite=self.suite)
+        write_text(path, answers_page(" against ".join(answers.names[::-1]), prompts, answers))
+
 
 def evaluate_prompts(
     evaluator: Evaluator, candidate: ModelFile, reference: ModelFile | None, options: PromptOptions, reporter: Reporter
@@ -113,6 +135,9 @@ def evaluate_prompts(
     if options.transcripts is not None:
         found.write_transcripts(options.transcripts)
         err().print(f"written: {options.transcripts}")
+    if options.page is not None:
+        found.write_page(options.page, candidate, reference)
+        err().print(f"written: {options.page}")
     return found
 
 

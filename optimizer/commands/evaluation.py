@@ -33,6 +33,9 @@ def evaluate(
     transcripts: Annotated[
         Path | None, typer.Option("--transcripts", help="Write every generated answer to this file, as JSON lines.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with the answers side by side to this file.")
+    ] = None,
     chat_template: Annotated[
         Path | None, typer.Option("--chat-template", help="Jinja file in place of the model's chat template.")
     ] = None,
@@ -54,9 +57,10 @@ def evaluate(
     if prompts not in (None, "none"):
         from optimizer.commands.eval_prompts import PromptOptions, evaluate_prompts, show_prompts
 
-        options = PromptOptions.given(str(prompts), transcripts, chat_template, parallel, studies)
-    elif transcripts is not None:
-        raise ConfigError("--transcripts: there are none without prompts; name a suite with --prompts")
+        options = PromptOptions.given(str(prompts), transcripts, chat_template, parallel, studies, html)
+    elif transcripts is not None or html is not None:
+        flag = "--html" if transcripts is None else "--transcripts"
+        raise ConfigError(f"{flag}: there are no answers without prompts; name a suite with --prompts")
     if reference is None and (options is None or text is not None):
         raise ConfigError("a text is scored against a reference: give a model or a logits file with --reference")
     use_extra_bufts = runtime.pop("repack", True)

@@ -12,6 +12,7 @@ from optimizer.commands.options import Bank, Database, Json, Studies, Study
 from optimizer.commands.shown import err, out, print_json, show_report
 from optimizer.commands.studies import existing_store, finished_study, named_study
 from optimizer.errors import ConfigError
+from optimizer.export.answers import Answers, Named, show_answers
 from optimizer.export.report_page import report_page
 from optimizer.export.report_view import Report
 from optimizer.progress import TerminalReporter
@@ -19,6 +20,7 @@ from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import assemble, link_folder
 from optimizer.quantization.join import quantize
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.behaviour_report import SOURCE, WINNER
 from optimizer.search.best import (
     PROMPTS_SOLVED,
     PROMPTS_TOTAL,
@@ -27,6 +29,7 @@ from optimizer.search.best import (
     only_lucky,
     prompts_solved,
 )
+from optimizer.search.reported_answers import asked_suite, reported_answers
 from optimizer.store import Store, StudyRecord, TrialRecord
 from optimizer.text_files import make_folder, write_text
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
@@ -117,13 +120,25 @@ def report(
         record = finished_study(store, study)
         document = dict(record.report or {})
         recipes = [_recipe_of(store, record, each["best"]["trial"]).kept_types for each in _fronts(document)]
+        answers = [_answers(store, record, each) for each in _fronts(document)] if html is not None else []
     if html is not None:
-        write_text(html, report_page(Report.from_json(document), recipes))
+        write_text(html, report_page(Report.from_json(document), recipes, answers))
         err().print(f"written: {html}")
     if as_json:
         print_json(document)
     elif html is None:
         show_report(document)
+
+
+def _answers(store: Store, study: StudyRecord, front: dict[str, Any]) -> Answers | None:
+    """The winner's beside the source's and the best preset's; None where the database has them no more."""
+    found = reported_answers(store, study, front)
+    if SOURCE not in found or WINNER not in found:
+        return None
+    names = {row["kind"]: str(row["name"]) for row in front["prompts"]["rows"]}
+    named = {kind: Named(names[kind], result) for kind, result in found.items()}
+    source, winner = named.pop(SOURCE), named.pop(WINNER)
+    return show_answers(winner, source, tuple(named.values()), asked_suite(study, front))
 
 
 def _fronts(document: dict[str, Any]) -> list[dict[str, Any]]:

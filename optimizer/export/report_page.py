@@ -2,24 +2,26 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from optimizer.export import number_text
+from optimizer.export.answers import Answers
 from optimizer.export.findings_figure import predicted_against_measured, volume_over_tokens
 from optimizer.export.layer_map import LayerMap, layer_map
+from optimizer.export.page_templates import page_templates
 from optimizer.export.report_figure import damage_over_bytes, type_map
-from optimizer.export.report_view import REFERENCE, WINNER, Front, Report, ReportRow
+from optimizer.export.report_view import Front, Report, ReportRow
 
 
-def report_page(report: Report, recipes: Sequence[Mapping[str, str]] = ()) -> str:
+def report_page(
+    report: Report, recipes: Sequence[Mapping[str, str]] = (), answers: Sequence[Answers | None] = ()
+) -> str:
     """The page's text.
 
     Args:
         recipes: the winners' tensor types, one for each of the report's budgets; without them the maps are left out.
+        answers: to the report's prompts, one for each of its budgets; None where there are none.
     """
     maps: list[LayerMap | None] = [layer_map(types) for types in recipes] or [None] * len(report.fronts)
     figures = {"damage": damage_over_bytes(report.fronts)}
@@ -28,12 +30,14 @@ def report_page(report: Report, recipes: Sequence[Mapping[str, str]] = ()) -> st
     if report.forecasts is not None and report.forecasts.trials:
         figures["forecasts"] = predicted_against_measured(report.forecasts)
     sections = []
-    for number, (front, layers) in enumerate(zip(report.fronts, maps, strict=True)):
+    shown = answers or [None] * len(report.fronts)
+    for number, (front, layers, said) in enumerate(zip(report.fronts, maps, shown, strict=True)):
         if layers is not None and layers.roles:
             figures[f"map-{number}"] = type_map(layers)
-        sections.append({"number": number, "front": front, "rows": _rows(report, front), "map": layers})
+        rows = _rows(report, front)
+        sections.append({"number": number, "front": front, "rows": rows, "map": layers, "answers": said})
     return (
-        _templates()
+        page_templates()
         .get_template("report.html.j2")
         .render(report=report, sections=sections, figures=_script_json(figures), plotly=get_plotlyjs())
     )
@@ -47,22 +51,3 @@ def _rows(report: Report, front: Front) -> list[ReportRow]:
 def _script_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("optimizer.export"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"WINNER": WINNER, "REFERENCE": REFERENCE}
-    environment.filters |= {
-        "size": number_text.size_text,
-        "percent": number_text.percent_text,
-        "bits": number_text.bits_text,
-    }
-    environment.globals |= {"kld": number_text.kld_text, "perplexity": number_text.perplexity_text}
-    return environment

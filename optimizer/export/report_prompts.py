@@ -10,7 +10,7 @@ class PromptRow:
     """One file's answers. `paired`: the winner's (gained, lost, p) against it; None for the winner itself."""
 
     kind: str
-    """`source`, `winner` or `preset`."""
+    """`source`, `winner` or `preset`; of two models alone `reference` and `candidate`."""
     name: str
     solved: int
     total: int

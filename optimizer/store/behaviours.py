@@ -26,6 +26,19 @@ class Behaviours(Database):
             )
         return found[0] if found else None
 
+    def behaviours(self, subject: str, suite_sha256: str, half: Half) -> list[BehaviourRecord]:
+        """One subject's answers under any settings, in the order in which they were kept."""
+        with self.reading() as session:
+            return read(
+                session,
+                Behaviour,
+                BehaviourRecord,
+                Behaviour.subject == subject,
+                Behaviour.suite_sha256 == suite_sha256,
+                Behaviour.half == half,
+                order=Behaviour.created_at,
+            )
+
     def add_behaviour(self, record: BehaviourRecord, lease: Lease | None = None) -> BehaviourRecord:
         """Keeps a result; the first one stays, and the one that is there is returned.
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from optimizer.export.answers import show_answers
 from optimizer.export.layer_map import layer_map
 from optimizer.export.report_figure import damage_over_bytes, type_map
 from optimizer.export.report_page import report_page
 from optimizer.export.report_view import Report
+from tests.export.answered import SOURCE, WINNER
 from tests.export.reports import FINDINGS, PROMPTS, RECIPE, WIDER, front, report
 
 
@@ -175,6 +177,22 @@ def test_kld_against_prompts_is_a_table_where_it_was_an_objective() -> None:
     for words in ("trial 7 = Q4_K_M <b>", "1,234,567", "0.012346", "20 of 25", "0.020000 ± 0.001000", "none are left"):
         assert words in seen.text
     assert "kept out" in seen.text
+
+
+@pytest.mark.usefixtures("short_plotly")
+def test_answers_stand_under_the_prompts_where_there_are_some() -> None:
+    assert "Answers" not in page(prompts=PROMPTS).text
+    shown = show_answers(WINNER, SOURCE)
+    seen = Page(report_page(Report.from_json(report(prompts=PROMPTS)), answers=[shown]))
+    assert seen.text.index("core/report <i>") < seen.text.index("1 lost, 1 gained") < seen.text.index("Recipe")
+    assert "arrives at 31, not <3>" in seen.text
+    assert seen.outside == []
+
+
+@pytest.mark.usefixtures("short_plotly")
+def test_sentences_have_a_space_between_them() -> None:
+    text = " ".join(page(noise_floor_kld=1e-5, tokens_evaluated=995_328).text.split())
+    assert "in other batch shapes. Evaluated with llama.cpp 0.3.36. 995,328 tokens evaluated by the study." in text
 
 
 @pytest.mark.usefixtures("short_plotly")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from optimizer.errors import ConfigError
+from optimizer.export.answers import Named, show_answers
 from optimizer.export.report_prompts import PromptReport
 from optimizer.search.best import KEPT_OUT, kept_out, prompts_solved
+from optimizer.search.reported_answers import asked_suite, reported_answers
 from optimizer.search.trial_lines import trial_line
 from tests.search.answers import LOOP, RIGHT, write_suite
 from tests.search.gated import TRIALS, GatedSearch, OnlyBaselines, gated
@@ -75,6 +77,25 @@ def test_the_report_has_the_other_half(looping: GatedSearch) -> None:
     assert rows["source"]["solved"] == rows["winner"]["solved"] == 4
     assert rows["winner"]["agreement"]["share"] == 1.0
     assert rows["source"]["paired"] == {"gained": 0, "lost": 0, "compared": 4, "p_value": 1.0}
+
+
+def test_the_answers_behind_the_report_are_found_and_shown_side_by_side(looping: GatedSearch) -> None:
+    with looping.workplace.open_store() as store:
+        study = store.find_study(looping.name)
+        assert study is not None
+        report = dict(study.report or {})
+        found = reported_answers(store, study, report)
+        rows = report["prompts"]["rows"]
+        assert set(found) == {row["kind"] for row in rows}
+        asked = asked_suite(study, report)
+        assert asked is not None
+        other = {**report["prompts"], "rows": [{**row, "generated_tokens": 1} for row in rows]}
+        assert reported_answers(store, study, {**report, "prompts": other}) == {}
+        assert asked_suite(study, {**report, "prompts": {**other, "suite_sha256": "other"}}) is None
+        assert reported_answers(store, study, {**report, "prompts": None}) == {}
+    shown = show_answers(Named("winner", found["winner"]), Named("source", found["source"]), suite=asked)
+    assert len(shown.identical) == report["prompts"]["total"] == 4
+    assert set(shown.identical) < {prompt.id for prompt in asked.prompts}
 
 
 def test_killed_while_it_generates_it_goes_on_and_generates_nothing_twice(tmp_path: Path, looping: GatedSearch) -> None:
