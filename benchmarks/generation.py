@@ -1,12 +1,13 @@
 """Answers to a prompt suite: all together with verified drafts, against one after the other, through one llama.cpp.
 
-usage: python benchmarks/generation.py [--suite prompts/demo.yaml] [--candidates Q4_K_M,Q2_K] [--limit N] [--rounds 3]
+usage: python -m benchmarks.generation [--suite prompts/demo.yaml] [--candidates Q4_K_M,Q2_K] [--rounds 3] [--publish]
 
 The candidates are quantized from --model into a temporary folder; their drafts are the model's own answers, made first.
 Ways, alternated in each round so that a busy machine slows all of them, best round of each reported:
 
 - library: llama_cpp.Llama.create_completion at temperature 0, one prompt after the other (raw prompts only)
 - single: the greedy engine with one sequence and no drafts
+- single_drafted: one sequence with drafts
 - batched: several sequences, no drafts
 - drafted: several sequences with drafts
 
@@ -27,6 +28,7 @@ from typing import Any
 
 import llama_cpp
 
+from benchmarks.pages import fill
 from demo.corpus import FOLDER, long_prompts
 from demo.inference import quantize
 from evaluators.generation.engine import GreedyEngine
@@ -37,6 +39,8 @@ from evaluators.prompts.suite import Question, load_suite
 from evaluators.repetition import Verdict
 from evaluators.settings import RuntimeSettings
 
+DOCS = FOLDER.parent / "docs"
+FIGURES, PAGE = DOCS / "generation.json", DOCS / "behaviour.md"
 Drafts = Mapping[str, Sequence[int]]
 LONG_PROMPTS, LONG_TOKENS = 60, 1500
 
@@ -77,6 +81,7 @@ def compare(path: Path, questions: Sequence[Question], options: argparse.Namespa
     single = replace(together, max_parallel=1, speculative=False)
     ways: dict[str, Callable[[], Generation]] = {
         "single": lambda: answer(path, questions, runtime, single),
+        "single_drafted": lambda: answer(path, questions, runtime, replace(together, max_parallel=1), drafts),
         "batched": lambda: answer(path, questions, runtime, replace(together, speculative=False)),
         "drafted": lambda: answer(path, questions, runtime, together, drafts),
     }
@@ -105,7 +110,7 @@ def compare(path: Path, questions: Sequence[Question], options: argparse.Namespa
         found["texts_unlike_library"] = sum(
             text != each.text for text, each in zip(texts, expected, strict=True)
         )  # fmt: skip
-    for name in ("batched", "drafted"):
+    for name in ("single_drafted", "batched", "drafted"):
         made = kept[name][0].transcripts
         places = [first_difference(one, other) for one, other in zip(expected, made, strict=True)]
         found[f"{name}_differences"] = {
@@ -152,6 +157,26 @@ def loop_saving(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def speed_table(figures: dict[str, Any]) -> str:
+    ways = ("library", "single", "single_drafted", "batched", "drafted")
+    lines = [
+        "| model | " + " | ".join(way.replace("_", ", ") for way in ways) + " | drafted / library | foretold "
+        "| other answers, other verdicts: single drafted | batched | drafted |",
+        "|---" * (len(ways) + 6) + "|",
+    ]
+    for name, each in figures["models"].items():
+        speeds = each["tokens_per_second"]
+        cells = [name, *(f"{speeds[way]:,.0f}" for way in ways), f"{each['ratio_to_library']:.2f}"]
+        cells.append(f"{each['accepted_draft_tokens'] / each['tokens']:.0%}")
+        cells += [f"{len(each[f'{way}_differences'])}, {len(each[f'{way}_other_verdicts'])}" for way in
+                  ("single_drafted", "batched", "drafted")]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+TABLES = (speed_table,)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", type=Path, default=FOLDER.parent / "prompts" / "demo.yaml")
@@ -162,7 +187,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="as -t; one per physical core by default")
     parser.add_argument("--parallel", type=int, default=GenerationSettings().max_parallel)
     parser.add_argument("--draft-tokens", type=int, default=GenerationSettings().draft_tokens)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--publish", action="store_true", help="write the figures and the table of docs/")
     options = parser.parse_args()
     questions: Sequence[Question] = load_suite(options.suite).questions()
     if options.limit is not None:
@@ -171,19 +196,21 @@ def main() -> None:
     settings = GenerationSettings(max_parallel=options.parallel)
     reference = answer(options.model, questions, runtime, settings)
     drafts = {each.question_id: each.tokens for each in reference.transcripts}
-    figures: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for preset in [options.model.stem, *filter(None, options.candidates.split(","))]:
+        for preset in ["F16", *filter(None, options.candidates.split(","))]:
             path = options.model
-            if preset != options.model.stem:
+            if models:
                 path = Path(folder) / f"{preset}.gguf"
                 quantize(options.model, path, preset)
-            figures[preset] = compare(path, questions, options, drafts)
-            print(preset, json.dumps(figures[preset], indent=1), flush=True)
-        figures["early loop stop"] = {"model": path.stem, **loop_saving(path, options)}
-        print("early loop stop", json.dumps(figures["early loop stop"], indent=1))
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            models[preset] = compare(path, questions, options, drafts)
+            print(preset, json.dumps(models[preset], indent=1), flush=True)
+        saving = {"model": preset, **loop_saving(path, options)}
+    figures = {"models": models, "early_loop_stop": saving}
+    print(speed_table(figures), json.dumps(saving, indent=1), sep="\n\n")
+    if options.publish:
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), TABLES, figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

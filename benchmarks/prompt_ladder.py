@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.interval_figure import Row, draw
+from benchmarks.pages import fill
 from demo.corpus import FOLDER
 from demo.inference import quantize
 from evaluators.behaviour.outcome import BehaviourResult
@@ -92,15 +93,6 @@ def picture(measured: dict[str, dict[str, Any]]) -> str:
 TABLES = (ladder_table, category_table)
 
 
-def fill(page: str, measured: dict[str, dict[str, Any]]) -> str:
-    """The page with each table between its marks."""
-    for make in TABLES:
-        start, end = f"<!-- {make.__name__} -->\n", f"\n<!-- end of {make.__name__} -->"
-        before, rest = page.split(start)
-        page = before + start + make(measured) + end + rest.split(end, 1)[1]
-    return page
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", type=Path, default=FOLDER.parent / "prompts" / "demo.yaml")
@@ -125,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(ladder_table(measured), category_table(measured), sep="\n\n")
     if options.publish:
         FIGURES.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), measured), encoding="utf-8")
+        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), TABLES, measured), encoding="utf-8")
         PICTURE.write_text(picture(measured), encoding="utf-8")
 
 

@@ -10,13 +10,13 @@ usage: python -m benchmarks.search run [--only equal|spaces|long|optimum] [--tok
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
 from benchmarks.comparison.jobs import BUDGETS, Job, comparison, long_runs, optimum, spaces
 from benchmarks.comparison.judging_runs import judge_runs
 from benchmarks.comparison.running import run_jobs
+from benchmarks.pages import fill
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FIGURES, PAGE, PICTURE = DOCS / "benchmarks.json", DOCS / "benchmarks.md", DOCS / "images" / "benchmark-search.svg"
@@ -43,19 +43,10 @@ TABLES = (
 """Each stands in docs/benchmarks.md between a comment with its name and `<!-- end -->`."""
 
 
-def fill(page: str, figures: dict[str, Any]) -> str:
-    """The page with every table made anew."""
-    for make in TABLES:
-        start = f"<!-- {make.__name__} -->\n"
-        before, rest = page.split(start)
-        page = f"{before}{start}{make(figures)}\n{rest[rest.index('<!-- end -->') :]}"
-    return page
-
-
 def show() -> None:
     """Put the tables into docs/benchmarks.md, and draw the curves."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), TABLES, figures), encoding="utf-8")
     panels = {f"{budget} bytes": tables.curves(figures, budget) for budget in BUDGETS}
     PICTURE.write_text(draw(panels, "evaluated tokens"), encoding="utf-8")
 

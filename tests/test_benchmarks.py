@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from benchmarks import prompt_ladder
+from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
 from benchmarks.comparison.jobs import BUDGETS, Job, comparison, spaces
 from benchmarks.comparison.judging import checkpoints
-from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES, fill
+from benchmarks.pages import fill
+from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES
 
 
 def test_the_page_is_made_from_the_figures() -> None:
     page = PAGE.read_text(encoding="utf-8")
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    assert fill(page, figures) == page
+    assert fill(page, TABLES, figures) == page
     for make in TABLES:
         assert f"<!-- {make.__name__} -->" in page
 
@@ -57,9 +58,17 @@ def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
 def test_the_page_of_behaviour_is_made_from_the_figures() -> None:
     measured = json.loads(prompt_ladder.FIGURES.read_text(encoding="utf-8"))
     page = prompt_ladder.PAGE.read_text(encoding="utf-8")
-    assert prompt_ladder.fill(page, measured) == page
+    assert fill(page, prompt_ladder.TABLES, measured) == page
     assert prompt_ladder.picture(measured) == prompt_ladder.PICTURE.read_text(encoding="utf-8")
     for name, each in measured.items():
         low, high = each["solved_interval"]
         assert low <= each["solved"] / each["total"] <= high, name
         assert each["repeatable"], name
+
+
+def test_the_speed_of_answers_on_the_page_is_what_was_measured() -> None:
+    measured = json.loads(generation.FIGURES.read_text(encoding="utf-8"))
+    page = generation.PAGE.read_text(encoding="utf-8")
+    assert fill(page, generation.TABLES, measured) == page
+    for name, each in measured["models"].items():
+        assert all(each["repeatable"].values()), name
