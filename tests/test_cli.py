@@ -219,3 +219,12 @@ def test_planning_loads_no_database() -> None:
     code = "import sys, optimizer.cli as cli; cli.make_app('plan'); print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["plan", "search", "quantize", "eval", "probe", "export"])
+def test_help_is_shown(command: str, cli: Run) -> None:
+    """A bracket in a help text is markup, and an unknown tag would end in a traceback."""
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert "Usage" in out
+    assert f" {command} " in out

@@ -9,7 +9,10 @@ from typing import Annotated, Any
 import typer
 
 Model = Annotated[
-    str, typer.Argument(help="A GGUF file, any part of a split one, or hf://OWNER/REPO[/FILE].", show_default=False)
+    str,
+    typer.Argument(
+        help="A GGUF file, any part of a split one, or hf://OWNER/REPO, /FILE behind it or not.", show_default=False
+    ),
 ]
 Study = Annotated[str, typer.Argument(help="The study's name.", show_default=False)]
 OptionalStudy = Annotated[str | None, typer.Argument(help="The study's name; all studies without it.")]
