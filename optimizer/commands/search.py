@@ -111,7 +111,11 @@ def _config_path(name: str) -> Path | None:
 
 def study_name(plan: Plan) -> str:
     """As set, else from the model's file, the budget and the units; safe as a file's name."""
-    made = plan.config.study or f"{plan.model.paths[0].stem}-{plan.config.budget}-{plan.config.units}"
+    return study_name_of(plan.config, plan.model.paths[0].stem)
+
+
+def study_name_of(config: SearchConfig, model_stem: str) -> str:
+    made = config.study or f"{model_stem}-{config.budget}-{config.units}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("-.") or "study"
 
 

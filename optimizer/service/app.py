@@ -10,11 +10,15 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from optimizer.service import pages
+from optimizer.service import docs_page, login, metrics, pages
+from optimizer.service.audit import Audit
 from optimizer.service.context import Service
+from optimizer.service.places import folders_of
 from optimizer.service.problems import add_problem_handlers
-from optimizer.service.routes import health, studies
+from optimizer.service.routes import events, exports, health, models, studies, trials
+from optimizer.service.security import Guard
 from optimizer.service.settings import ServiceSettings
+from optimizer.service.supervisor import FOLDER, Rules, Supervisor
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -25,16 +29,27 @@ def make_app(settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with settings.workplace.open_store() as store:
-            app.state.service = Service(settings, store)
-            yield
+            rules = Rules(settings.running, program=settings.program)
+            supervisor = Supervisor(settings.workplace, store, rules)
+            audit = Audit(settings.workplace.studies / FOLDER / "audit.jsonl")
+            here = Service(settings, store, supervisor, folders_of(settings.models), audit)
+            app.state.service = here
+            supervisor.start()
+            try:
+                yield
+            finally:
+                here.watchers.closing = True
+                supervisor.close()
 
     app = FastAPI(title="layerquant", version=version("layerquant"), lifespan=lifespan, docs_url=None, redoc_url=None)
     add_problem_handlers(app)
     api = APIRouter(prefix="/api")
-    for module in (health, studies):
+    for module in (health, models, studies, trials, exports, events):
         api.include_router(module.router)
     app.include_router(api)
-    app.include_router(pages.router)
+    for module in (metrics, login, docs_page, pages):
+        app.include_router(module.router)
+    app.add_middleware(Guard, settings=settings)
 
     @app.get("/static/plotly.min.js", include_in_schema=False)
     def plotly_script() -> FileResponse:

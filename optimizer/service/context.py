@@ -1,19 +1,35 @@
 """What every handler of the service needs, made once when it starts."""
 
-from dataclasses import dataclass
-from typing import Annotated
+import threading
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from optimizer.commands.studies import status_object
+from optimizer.service.audit import Audit
+from optimizer.service.jobs import Job
+from optimizer.service.places import Places
 from optimizer.service.problems import NotFound
 from optimizer.service.settings import ServiceSettings
+from optimizer.service.supervisor import Supervisor
+from optimizer.service.watchers import Watchers
 from optimizer.store import Store, StudyRecord
+from optimizer.store.records import TRIAL_STATES
 
 
 @dataclass(frozen=True)
 class Service:
     settings: ServiceSettings
     store: Store
+    supervisor: Supervisor
+    places: Places
+    audit: Audit
+    planning: threading.Lock = field(default_factory=threading.Lock)
+    """llama.cpp names the types of a preset in log lines, and a process has one log."""
+
+    launching: threading.Lock = field(default_factory=threading.Lock)
+    watchers: Watchers = field(default_factory=Watchers)
 
     def study(self, name: str) -> StudyRecord:
         """Raises NotFound."""
@@ -21,6 +37,50 @@ class Service:
         if found is None:
             raise NotFound(f"there is no study {name}; GET /api/studies lists those there are")
         return found
+
+    def view(self, name: str) -> dict[str, Any]:
+        """`status --json` of a study, and as `job` what the service last ran for it. Raises NotFound.
+
+        `state` is `queued` or `starting` before its search has taken it up, `failed` where it never could.
+        """
+        record, job = self.store.find_study(name), self.supervisor.job_of(name)
+        if record is None and job is None:
+            raise NotFound(f"there is no study {name}; GET /api/studies lists those there are")
+        return self._view(record, job, name)
+
+    def views(self) -> list[dict[str, Any]]:
+        """Of all studies; those that only wait in the queue come last."""
+        records = {record.name: record for record in self.store.studies()}
+        jobs = {job.study: job for job in self.supervisor.jobs() if job.kind == "search"}
+        return [self._view(records.get(name), jobs.get(name), name) for name in {**records, **jobs}]
+
+    def _view(self, record: StudyRecord | None, job: Job | None, name: str) -> dict[str, Any]:
+        shown = _nothing_yet(name) if record is None else status_object(self.store, record)
+        if job is not None and job.state == "queued":
+            shown["state"] = "queued"
+        elif job is not None and job.state == "running" and shown["state"] != "running":
+            shown["state"] = "starting"
+        elif record is None:
+            shown["state"] = "failed"
+        return shown | {"job": None if job is None else job.as_json()}
+
+
+def _nothing_yet(name: str) -> dict[str, Any]:
+    """The keys of `status --json` of a study that the database does not have."""
+    return {
+        "study": name,
+        "state": "created",
+        "holder": None,
+        "phase": None,
+        "trials": dict.fromkeys(TRIAL_STATES, 0),
+        "target_trials": None,
+        "best": None,
+        "eta_seconds": None,
+        "tokens_evaluated": 0,
+        "honesty": None,
+        "wider": [],
+        "stop_requested": False,
+    }
 
 
 def _service(request: Request) -> Service:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from optimizer.errors import ConfigError
+from optimizer.service.processes import LAYERQUANT
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8642
@@ -26,6 +27,8 @@ class ServiceSettings:
     names: tuple[str, ...] = ()
     """Further host names that requests may be addressed to, such as that of a proxy before the service."""
     max_body_bytes: int = MAX_BODY_BYTES
+    program: tuple[str, ...] = LAYERQUANT
+    """What runs a command; another one in tests."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError where anybody on the network could start processes."""

@@ -56,8 +56,13 @@ class Holder:
 def current_holder() -> Holder:
     """This process."""
     pid = psutil.Process().pid
+    return holder_of_process(pid) or Holder(socket.gethostname(), pid, 0.0, _boot_id())
+
+
+def holder_of_process(pid: int) -> Holder | None:
+    """A process of this machine; None when there is none."""
     started_at = _process_start(pid)
-    return Holder(socket.gethostname(), pid, started_at or 0.0, _boot_id())
+    return None if started_at is None else Holder(socket.gethostname(), pid, started_at, _boot_id())
 
 
 def _process_start(pid: int) -> float | None:

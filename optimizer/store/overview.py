@@ -9,9 +9,18 @@ from optimizer.errors import StudyError
 from optimizer.store.columns import database_now
 from optimizer.store.database import Database
 from optimizer.store.leases import living_holder
-from optimizer.store.records import COUNTED_STATES, TRIAL_STATES, StudyState, StudyStatus, TrialRecord
-from optimizer.store.rows import columns
-from optimizer.store.schema import Study, Trial
+from optimizer.store.records import (
+    COUNTED_STATES,
+    TRIAL_STATES,
+    BehaviourRecord,
+    EvaluationRecord,
+    SensitivityRecord,
+    StudyState,
+    StudyStatus,
+    TrialRecord,
+)
+from optimizer.store.rows import columns, read
+from optimizer.store.schema import Behaviour, Evaluation, Sensitivity, Study, Text, Trial
 
 if TYPE_CHECKING:
     import pandas
@@ -42,6 +51,31 @@ class Overview(Database):
                 tokens_evaluated=study.tokens_evaluated,
                 stop_requested=study.stop_requested_at is not None,
             )
+
+    def sensitivities_on(self, model_id: int, text_sha256: str) -> list[SensitivityRecord]:
+        """What is known of a model's parts on one text, under the settings that were measured with last."""
+        wanted = (Sensitivity.model_id == model_id, Text.sha256 == text_sha256)
+        with self.reading() as session:
+            last = select(Sensitivity.settings_key).join(Text, Text.id == Sensitivity.text_id).where(*wanted)
+            key = session.scalar(last.order_by(Sensitivity.id.desc()).limit(1))
+            if key is None:
+                return []
+            text_id = session.scalar(select(Text.id).where(Text.sha256 == text_sha256))
+            same = (Sensitivity.model_id == model_id, Sensitivity.text_id == text_id, Sensitivity.settings_key == key)
+            return read(session, Sensitivity, SensitivityRecord, *same, order=Sensitivity.id)
+
+    def behaviours_of(self, subject: str) -> list[BehaviourRecord]:
+        """All answers of one subject, to every suite, in the order in which they were kept."""
+        with self.reading() as session:
+            return read(session, Behaviour, BehaviourRecord, Behaviour.subject == subject, order=Behaviour.created_at)
+
+    def evaluations_of(self, recipe_id: int) -> list[tuple[str, EvaluationRecord]]:
+        """Every score of a recipe with the sha256 of its text, in the order in which they came."""
+        with self.reading() as session:
+            found = read(session, Evaluation, EvaluationRecord, Evaluation.recipe_id == recipe_id, order=Evaluation.id)
+            texts = select(Text.id, Text.sha256).where(Text.id.in_({each.text_id for each in found}))
+            digests = {row.id: row.sha256 for row in session.execute(texts)}
+        return [(digests[each.text_id], each) for each in found]
 
     def trials_frame(self, study_id: int) -> "pandas.DataFrame":
         """One row a trial by number, one column a field of TrialRecord but `id`, `study_id` and `params`."""

@@ -7,11 +7,12 @@ from optimizer.store.behaviours import Behaviours
 from optimizer.store.database import database_url
 from optimizer.store.outbox import Outbox
 from optimizer.store.overview import Overview
+from optimizer.store.removal import Removal
 from optimizer.store.studies import Studies
 from optimizer.store.trials import Trials
 
 
-class Store(Trials, Studies, Outbox, Overview, Behaviours):
+class Store(Trials, Studies, Outbox, Overview, Behaviours, Removal):
     """`Trials` brings the catalogue, `Studies` the leases. Safe to use from several threads and processes."""
 
     @classmethod

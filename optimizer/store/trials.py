@@ -115,9 +115,13 @@ class Trials(Catalogue):
                 for trial in read(session, Trial, TrialRecord, *taken, order=Trial.number)
             ]
 
-    def trials(self, study_id: int, states: Sequence[TrialState] = (), *, first: int = 0) -> list[TrialRecord]:
-        """From number `first` on, by number; of all states when none is named."""
+    def trials(
+        self, study_id: int, states: Sequence[TrialState] = (), *, first: int = 0, last: int | None = None
+    ) -> list[TrialRecord]:
+        """From number `first` on, to `last` with it, by number; of all states when none is named."""
         where = [Trial.study_id == study_id, Trial.number >= first]
+        if last is not None:
+            where.append(Trial.number <= last)
         if states:
             where.append(Trial.state.in_(states))
         with self.reading() as session:

@@ -1,26 +1,92 @@
-"""`/api/studies`: the studies of the folder, and what each has found."""
+"""`/api/studies`: launch, watch, stop and delete studies."""
 
-from typing import Any
+import shutil
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from optimizer.commands.studies import status_object
-from optimizer.errors import StudyError
+from optimizer.errors import ConfigError, StudyError
+from optimizer.service import launching
+from optimizer.service.audit import who
 from optimizer.service.context import Here
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
 
+class NewStudy(BaseModel):
+    """Settings of a search: as an object, or as the text of a file under configs/. One of both."""
+
+    model_config = ConfigDict(extra="forbid")
+    config: dict[str, JsonValue] | None = None
+    yaml: str | None = None
+
+
+class Stop(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    at_once: bool = Field(default=False, description="the second Ctrl-C: the evaluation under way is lost")
+
+
+class Resume(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    trials: Annotated[int | None, Field(ge=1, le=10**6, description="a larger number continues a finished study")] = (
+        None
+    )
+    hours: Annotated[float | None, Field(gt=0, le=10**5)] = None
+
+
 @router.get("")
 def list_studies(here: Here) -> dict[str, Any]:
-    """Every study as `layerquant status --json` shows it."""
-    return {"studies": [status_object(here.store, record) for record in here.store.studies()]}
+    """Every study as `layerquant status --json` shows it, and as `job` what the service last ran for it."""
+    return {"studies": here.views()}
+
+
+@router.post("", status_code=201)
+def create_study(body: NewStudy, request: Request, here: Here) -> dict[str, Any]:
+    """Checks and plans the settings, and queues the search; it starts when no other runs."""
+    if (body.config is None) == (body.yaml is None):
+        raise ConfigError("give the settings either as `config` or as `yaml`")
+    tree: dict[str, Any] = dict(body.config or {}) if body.yaml is None else launching.read_settings(body.yaml)
+    return here.view(launching.launch(here, tree, who(request)).study)
 
 
 @router.get("/{study}")
 def show_study(study: str, here: Here) -> dict[str, Any]:
-    """One study as `layerquant status STUDY --json` shows it."""
-    return status_object(here.store, here.study(study))
+    """One study."""
+    return here.view(study)
+
+
+@router.post("/{study}/stop")
+def stop_study(study: str, request: Request, here: Here, body: Stop | None = None) -> dict[str, Any]:
+    """Ctrl-C for its search: it ends after the evaluation under way, and everything measured is kept."""
+    here.view(study)
+    at_once = body is not None and body.at_once
+    here.audit.write(who(request), "stop", study=study, at_once=at_once)
+    stopped = here.supervisor.stop(study, at_once=at_once)
+    return here.view(study) | {"stop_requested": stopped}
+
+
+@router.post("/{study}/resume", status_code=202)
+def resume_study(study: str, request: Request, here: Here, body: Resume | None = None) -> dict[str, Any]:
+    """Queues it again, with the settings that it was started with."""
+    wanted = body or Resume()
+    launching.resume(here, study, who(request), trials=wanted.trials, hours=wanted.hours)
+    return here.view(study)
+
+
+@router.delete("/{study}")
+def delete_study(study: str, request: Request, here: Here) -> dict[str, Any]:
+    """Its trials, report, log and exports go; shards, references and evaluations stay for other studies."""
+    here.view(study)
+    here.supervisor.check_free(study)
+    here.audit.write(who(request), "delete", study=study)
+    record = here.store.find_study(study)
+    if record is not None:
+        here.store.delete_study(record.id)
+    here.supervisor.forget(study)
+    if launching.STUDY_NAME.fullmatch(study) and study not in launching.RESERVED:
+        shutil.rmtree(here.settings.workplace.study_folder(study), ignore_errors=True)
+    return {"deleted": study}
 
 
 @router.get("/{study}/config")
@@ -36,3 +102,10 @@ def show_report(study: str, here: Here) -> dict[str, Any]:
     if record.report is None or record.state != "finished":
         raise StudyError(f"study {study} is not finished; resume it to get a report")
     return dict(record.report)
+
+
+@router.get("/{study}/log")
+def show_log(study: str, here: Here) -> dict[str, Any]:
+    """The last lines that its search wrote."""
+    here.view(study)
+    return {"log": here.supervisor.log_tail(study)}
