@@ -150,6 +150,18 @@ def file_type_number(preset: str) -> int:
     raise EngineError(f"llama.cpp has no file type named {preset}")
 
 
+def _overrides(metadata: Mapping[str, str | int]) -> Any:
+    """llama.cpp's list of keys and values, closed by an empty key."""
+    entries = (_llama().llama_model_kv_override * (len(metadata) + 1))()
+    for entry, (key, value) in zip(entries, metadata.items(), strict=False):
+        entry.key = key.encode()
+        if isinstance(value, int):
+            entry.tag, entry.value.val_i64 = _llama().LLAMA_KV_OVERRIDE_TYPE_INT, value
+        else:
+            entry.tag, entry.value.val_str = _llama().LLAMA_KV_OVERRIDE_TYPE_STR, value.encode()
+    return entries
+
+
 def quantize_file(
     source: Path,
     out: Path,
@@ -157,6 +169,7 @@ def quantize_file(
     *,
     tensor_types: Mapping[str, str] | None = None,
     importance: Mapping[str, NDArray[np.float32]] | None = None,
+    metadata: Mapping[str, str | int] | None = None,
     pure: bool = False,
     prune_layers: Sequence[int] = (),
     allow_requantize: bool = False,
@@ -167,6 +180,7 @@ def quantize_file(
     Args:
         tensor_types: name pattern (std::regex, first match wins) -> tensor type, as `--tensor-type`.
         importance: tensor name -> float32 [row length x matrices], as an importance matrix file gives them.
+        metadata: keys that the file gets besides, as `--override-kv`.
         prune_layers: as `--prune-layers`; patterns are then searched in the renumbered names.
     """
     parameters = _llama().llama_model_quantize_default_params()
@@ -179,6 +193,8 @@ def quantize_file(
         for override, (pattern, tensor_type) in zip(overrides, tensor_types.items(), strict=False):
             override.pattern, override.type = pattern.encode(), TENSOR_TYPES[tensor_type].ggml_id
         parameters.tt_overrides = overrides
+    if metadata:
+        parameters.kv_overrides = _overrides(metadata)
     if prune_layers:  # llama.cpp wants them sorted, closed by -1
         parameters.prune_layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
     if importance:

@@ -4,16 +4,23 @@ from pathlib import Path
 
 import pytest
 
+from evaluators.fake import FakeEvaluator
 from optimizer.config import SearchConfig
+from optimizer.progress import SilentReporter
+from optimizer.search.imatrix_auto import with_imatrix
 from optimizer.search.planning import make_plan
+from optimizer.workplace import Workplace
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCHES = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "model:" in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: str(path.name))
-def test_it_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_planned(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    plan = make_plan(SearchConfig.load(path, {}))
+    config = SearchConfig.load(path, {})
+    workplace = Workplace(tmp_path)
+    plan = make_plan(with_imatrix(config, workplace, SilentReporter(), evaluator_factory=FakeEvaluator))
     assert plan.baselines[plan.budgets[0]]
     assert (plan.prompts is not None) == (plan.config.prompts is not None)
+    assert (plan.imatrix is not None) == (config.imatrix is not None)

@@ -29,6 +29,7 @@ from optimizer.doctor import examine
 from optimizer.errors import ConfigError, GgufError
 from optimizer.gguf.provenance import build_block
 from optimizer.progress import TerminalReporter
+from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.quantization.join import quantize as write_quantized
 from optimizer.recipes.presets import load_presets
 from optimizer.recipes.sizes import SizeTable
@@ -67,6 +68,7 @@ def quantize(
             f"{model} is already quantized; start from its F16, BF16 or F32 file, or add --allow-requantize"
         )
     importance = open_imatrix(imatrix, file)
+    file = with_imatrix_pairs(file, importance)
     presets = load_presets(file, imatrix=importance is not None)
     flags = flags_given(token_embedding_type, output_tensor_type, prune_layers)
     if layer_types is not None:

@@ -22,6 +22,7 @@ from optimizer.commands.shown import out, preset_table, print_json
 from optimizer.config import SearchConfig
 from optimizer.errors import GgufError
 from optimizer.gguf.model_file import ModelFile
+from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.recipes.presets import PresetTable, load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
@@ -110,6 +111,7 @@ def planned(
     if file.quantized_source and not allow_requantize:
         raise GgufError(f"{model} is already quantized; plan from its F16, BF16 or F32 file, or add --allow-requantize")
     importance = open_imatrix(imatrix, file)
+    file = with_imatrix_pairs(file, importance)
     presets = load_presets(file, imatrix=importance is not None)
     sizes = SizeTable(file, presets.quantizable)
     settings: dict[str, Any] = {"model": str(model), "units": units} | ({"types": types} if types else {})

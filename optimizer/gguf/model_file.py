@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class ModelFile:
     """Of all files, in llama.cpp's order."""
     pruned_layers: tuple[int, ...] = ()
     """Layers of the files that this view of them leaves out (optimizer/gguf/pruning.py)."""
+    added: tuple[KeyValue, ...] = ()
+    """Metadata that a quantized file of it has besides."""
 
     @classmethod
     def open(cls, path: Path, *, planning: bool = False) -> "ModelFile":
@@ -173,16 +175,20 @@ class ModelFile:
         The two keys that it sets are general.quantization_version (2) and general.file_type, here 0: whoever writes
         the file replaces it by its preset's (`with_file_type`). Strings end at a zero byte and truth values are 0 or
         1, because llama-quantize copies them through C strings and bools. One difference: general.alignment is left
-        out unless it is 32, for llama-quantize keeps it while it pads to 32, and the result cannot be read. The block
-        count comes last where layers are pruned.
+        out unless it is 32, for llama-quantize keeps it while it pads to 32, and the result cannot be read. Then comes
+        what was `added`; the block count comes last where layers are pruned.
         """
-        dropped = {*_SPLIT_KEYS, "general.quantization_version", _FILE_TYPE}
+        dropped = {*_SPLIT_KEYS, "general.quantization_version", _FILE_TYPE, *(pair.key for pair in self.added)}
         if self.alignment != 32:
             dropped.add("general.alignment")
         count_key = f"{self.architecture}.block_count"
         last = [pair for pair in self.metadata.pairs if self.pruned_layers and pair.key == count_key]
         kept = [_through_c(pair) for pair in self.metadata.pairs if pair.key not in dropped and pair not in last]
-        return (*kept, uint32_pair("general.quantization_version", 2), uint32_pair(_FILE_TYPE, 0), *last)
+        return (*kept, uint32_pair("general.quantization_version", 2), uint32_pair(_FILE_TYPE, 0), *self.added, *last)
+
+    def adding(self, pairs: Sequence[KeyValue]) -> "ModelFile":
+        """The same model, whose quantized files say this too; what the source says under these keys is replaced."""
+        return replace(self, added=tuple(pairs))
 
     def with_file_type(self, file_type: int, extra: Sequence[KeyValue] = ()) -> tuple[KeyValue, ...]:
         """`output_pairs` with general.file_type set (llama.cpp's ftype number), and more pairs behind."""

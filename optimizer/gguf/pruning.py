@@ -107,7 +107,7 @@ def without_layers(model: ModelFile, layers: Iterable[int]) -> ModelFile:
         for tensor in model.tensors
         if block_number(tensor.name) not in gone
     )
-    return ModelFile(headers, model.architecture, model.n_layer - len(gone), tensors, gone)
+    return ModelFile(headers, model.architecture, model.n_layer - len(gone), tensors, gone, model.added)
 
 
 def renumbered(name: str, pruned: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from optimizer.errors import GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.quantization.imatrix import LOW_BIT_TYPES, Imatrix, needs_importance
+from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.recipes.fallback import fallback_type
 from optimizer.recipes.layer_type_sets import file_presets
 from optimizer.recipes.layer_types import LayerTypes, format_json
@@ -119,6 +120,7 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
     check_scorable(model)
     check_prune(config, model)
     imatrix = open_imatrix(config.imatrix, model, beside=beside)
+    model = with_imatrix_pairs(model, imatrix)
     presets = load_presets(model, imatrix=imatrix is not None)
     sizes = SizeTable(model, presets.quantizable)
     space = build_space(config, model, presets, sizes, imatrix)

@@ -3,6 +3,7 @@
 import importlib
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from optimizer.errors import ConfigError, GgufError, StorageError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.provenance import build_block
 from optimizer.quantization import ShardBank, assemble, file_type_of, join, quantize
+from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.recipes.recipe import Recipe
 from optimizer.recipes.sizes import SizeTable
 from tests.models import tiny_model
@@ -62,6 +64,33 @@ def test_with_an_imatrix_as_well(dense: Subject, tmp_path: Path) -> None:
         dense.model, recipe, dense.presets.quantizable, tmp_path / "out.gguf", imatrix=imatrix, file_type=12, threads=2
     )
     assert out.read_bytes() == oracle.read_bytes()
+
+
+@pytest.mark.parametrize("pruned", [(), (1,)])
+def test_the_imatrix_is_named_as_llama_quantize_names_it(
+    dense: Subject, tmp_path: Path, pruned: tuple[int, ...]
+) -> None:
+    imatrix = replace(
+        imatrix_of(dense.model), path=Path("some/where/imatrix.gguf"), chunk_count=20, datasets=("a.txt",)
+    )
+    model, oracle = with_imatrix_pairs(dense.model, imatrix), tmp_path / "oracle.gguf"
+    said = {"file": "imatrix.gguf", "dataset": "a.txt", "entries_count": len(imatrix.vectors), "chunks_count": 20}
+    metadata = {f"quantize.imatrix.{key}": value for key, value in said.items()}
+    llama.quantize_file(
+        dense.path,
+        oracle,
+        "Q4_K_S",
+        importance=dict(imatrix.vectors),
+        metadata=metadata,
+        prune_layers=pruned,
+        threads=2,
+    )
+    names, recipe = dense.presets.quantizable, dense.presets["Q4_K_S"].recipe.without_layers(pruned)
+    out = quantize(model, recipe, names, tmp_path / "out.gguf", imatrix=imatrix, file_type=14, threads=2)
+    assert out.read_bytes() == oracle.read_bytes()
+    assert out.stat().st_size == SizeTable(model, names).file_size(recipe, plain=True)
+    again = with_imatrix_pairs(ModelFile.open(out), replace(imatrix, datasets=("another.txt",)))
+    assert [pair.key for pair in again.output_pairs].count("quantize.imatrix.dataset") == 1
 
 
 def test_provenance_and_size(dense: Subject, bank: ShardBank, tmp_path: Path) -> None:
