@@ -9,6 +9,8 @@ import typer
 from optimizer.commands.options import Bank, Database, Studies
 from optimizer.commands.shown import err
 from optimizer.errors import ConfigError
+from optimizer.service.notices import KINDS
+from optimizer.service.notifier import NotifySettings
 from optimizer.service.settings import DEFAULT_HOST, DEFAULT_PORT, ServiceSettings, read_token
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
@@ -30,6 +32,12 @@ def serve(
         list[str] | None, typer.Option("--name", help="Further host name that the service is asked by; repeatable.")
     ] = None,
     running: Annotated[int, typer.Option("--running", min=1, help="Searches at a time; others queue.")] = 1,
+    notify_command: Annotated[
+        str | None, typer.Option("--notify-command", help="Command that gets each notification as JSON.")
+    ] = None,
+    notify_on: Annotated[
+        str | None, typer.Option("--notify-on", help=f"{', '.join(KINDS)}; by default the first two.")
+    ] = None,
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
@@ -45,7 +53,14 @@ def serve(
         if not folder.is_dir():
             raise ConfigError(f"--models {folder}: no such folder; name the folder that your GGUFs lie in")
     settings = ServiceSettings(
-        Workplace(studies, database, bank), folders, host, port, token, running, tuple(name or [])
+        Workplace(studies, database, bank),
+        folders,
+        host,
+        port,
+        token,
+        running,
+        tuple(name or []),
+        notify=NotifySettings.of(os.environ, notify_command, notify_on),
     )
     shown = f"[{host}]" if ":" in host else host
     err().print(f"layerquant answers at http://{shown}:{port}", soft_wrap=True)

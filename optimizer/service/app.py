@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from optimizer.service import docs_page, login, metrics, pages
 from optimizer.service.audit import Audit
 from optimizer.service.context import Service
+from optimizer.service.notifier import Notifier
 from optimizer.service.places import folders_of
 from optimizer.service.problems import add_problem_handlers
 from optimizer.service.routes import events, exports, health, models, studies, trials
@@ -34,11 +35,14 @@ def make_app(settings: ServiceSettings) -> FastAPI:
             audit = Audit(settings.workplace.studies / FOLDER / "audit.jsonl")
             here = Service(settings, store, supervisor, folders_of(settings.models), audit)
             app.state.service = here
+            notifier = Notifier(settings.notify, here.views, settings.workplace.studies / FOLDER / "notified.json")
             supervisor.start()
+            notifier.start()
             try:
                 yield
             finally:
                 here.watchers.closing = True
+                notifier.close()
                 supervisor.close()
 
     app = FastAPI(title="layerquant", version=version("layerquant"), lifespan=lifespan, docs_url=None, redoc_url=None)

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from optimizer.errors import ConfigError
+from optimizer.service.notifier import NotifySettings
 from optimizer.service.processes import LAYERQUANT
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
@@ -27,6 +28,7 @@ class ServiceSettings:
     names: tuple[str, ...] = ()
     """Further host names that requests may be addressed to, such as that of a proxy before the service."""
     max_body_bytes: int = MAX_BODY_BYTES
+    notify: NotifySettings = field(default_factory=NotifySettings)
     program: tuple[str, ...] = LAYERQUANT
     """What runs a command; another one in tests."""
 
