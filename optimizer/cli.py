@@ -12,6 +12,8 @@ from evaluators.errors import EvaluationError
 from optimizer.errors import LayerquantError
 
 FAILURE, INTERRUPTED = 1, 130
+SERVER = "--server"
+"""The option that has a running service do a command's work."""
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -61,7 +63,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Errors go to standard error, in one line each."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        make_app(words[0] if words else None)(args=arguments)
+        if any(word == SERVER or word.startswith(f"{SERVER}=") for word in words):
+            _run_remotely(words)
+        else:
+            make_app(words[0] if words else None)(args=arguments)
     except (LayerquantError, EvaluationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -70,6 +75,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _run_remotely(words: Sequence[str]) -> None:
+    from optimizer.service.client import Client  # and below: for this option alone
+    from optimizer.service.remote import run_remotely, split_server
+
+    url, rest = split_server(words)
+    client = Client.of_environment(url or "")
+    try:
+        run_remotely(make_app(rest[0] if rest else None), rest, client)
+    finally:
+        client.close()
 
 
 def main() -> None:

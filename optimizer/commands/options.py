@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,14 +72,20 @@ def takes_runtime_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_flags(**values: Any) -> None:
-        runtime = given(**{name: values.pop(name) for name in _RUNTIME})
-        if values.pop("no_repack"):
-            runtime["repack"] = False
+        runtime = runtime_given(values)
+        for name in (*_RUNTIME, "no_repack"):
+            del values[name]
         command(**values, runtime=runtime)
 
     with_flags.__signature__ = signature.replace(parameters=[*parameters, *flags, no_repack])  # type: ignore[attr-defined]
     with_flags.__annotations__ = {each.name: each.annotation for each in [*parameters, *flags, no_repack]}
     return with_flags
+
+
+def runtime_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of llama.cpp's flags that were used, by setting."""
+    used = given(**{name: options.get(name) for name in (*_RUNTIME, "repack")})
+    return used | ({"repack": False} if options.get("no_repack") else {})
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +25,7 @@ from optimizer.commands.options import (
     Pins,
     Studies,
     given,
+    runtime_given,
     takes_runtime_flags,
 )
 from optimizer.commands.shown import err, out, print_json, show_report
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     from optimizer.search.runner import Outcome
 
 INTERRUPTED = 130
+_SETTINGS = (
+    "budget", "study", "search_text", "report_text", "prompts", "imatrix", "imatrix_text", "units", "types",
+    "sensitivities", "trials", "hours", "sampler", "seed", "prune",
+)  # fmt: skip
+"""Options that are called as the setting that they change."""
 
 
 @takes_runtime_flags
@@ -81,17 +87,7 @@ def search(
     runtime: dict[str, Any],
 ) -> None:
     """Run a study, or continue it: the same command goes on where it was, after a stop, a kill or a power cut."""
-    changes: dict[str, Any] = given(
-        budget=budget, study=study, search_text=search_text, report_text=report_text, prompts=prompts, imatrix=imatrix,
-        imatrix_text=imatrix_text,
-        units=units, types=types, sensitivities=sensitivities, trials=trials, hours=hours, sampler=sampler, seed=seed,
-        prune=prune,
-    )  # fmt: skip
-    changes |= constraints_from_flags(pins or [], bounds or [])
-    changes |= {f"evaluation.{key}": value for key, value in runtime.items()}
-    if allow_requantize:
-        changes["quantization.allow_requantize"] = True
-    changes |= dict(parse_assignment(text) for text in assignments or [])
+    changes = settings_given(locals() | runtime)
     path = _config_path(model_or_config)
     if path is None:
         changes["model"] = model_or_config
@@ -103,6 +99,16 @@ def search(
         _detach(workplace, study_name(plan))
         return
     _run(config, workplace, path)
+
+
+def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the options of `search` change, by their dotted keys; options that are None change nothing."""
+    changes = given(**{name: options[name] for name in _SETTINGS})
+    changes |= constraints_from_flags(options["pins"] or [], options["bounds"] or [])
+    changes |= {f"evaluation.{name}": value for name, value in runtime_given(options).items()}
+    if options["allow_requantize"]:
+        changes["quantization.allow_requantize"] = True
+    return changes | dict(parse_assignment(text) for text in options["assignments"] or [])
 
 
 def _config_path(name: str) -> Path | None:

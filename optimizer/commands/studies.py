@@ -1,5 +1,6 @@
 """`layerquant status`, `stop`: studies by their names, looked at from outside while they run."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,31 +28,37 @@ def status(
         if as_json:
             print_json(shown[0] if study is not None else {"studies": shown})
             return
-        console = out()
-        if not shown:
-            console.print(f"no studies in {studies}; start one with: layerquant search MODEL")
-        table = Table(box=None, pad_edge=False)
-        for column in ("study", "state", "phase", "trials", "best KLD", "bytes", "tokens", "ETA"):
-            table.add_column(column)
-        for each in shown:
-            best = each["best"] or {}
-            counts = each["trials"]
-            done = f"{counts['complete'] + counts['pruned']}/{each['target_trials'] or '?'}"
-            kld = f"{best['mean_kld']:.6f}" if best else ""
-            size = f"{best['size_bytes']:,}" if best else ""
-            eta = "" if each["eta_seconds"] is None else f"{each['eta_seconds']:.0f} s"
-            table.add_row(
-                each["study"], each["state"], each["phase"] or "", done, kld, size, f"{each['tokens_evaluated']:,}", eta
-            )
-        console.print(table)
-        if study is not None:
-            for line in _findings(shown[0]):
-                console.print(escape(line), soft_wrap=True)
+        show_statuses(shown, str(studies), one=study is not None)
+
+
+def show_statuses(shown: Sequence[dict[str, Any]], where: str, *, one: bool) -> None:
+    """A table of what `status --json` holds, and of one study what it found besides."""
+    console = out()
+    if not shown:
+        console.print(f"no studies in {where}; start one with: layerquant search MODEL")
+    table = Table(box=None, pad_edge=False)
+    for column in ("study", "state", "phase", "trials", "best KLD", "bytes", "tokens", "ETA"):
+        table.add_column(column)
+    for each in shown:
+        best = each["best"] or {}
+        counts = each["trials"]
+        done = f"{counts['complete'] + counts['pruned']}/{each['target_trials'] or '?'}"
+        kld = f"{best['mean_kld']:.6f}" if best else ""
+        size = f"{best['size_bytes']:,}" if best else ""
+        eta = "" if each["eta_seconds"] is None else f"{each['eta_seconds']:.0f} s"
+        table.add_row(
+            each["study"], each["state"], each["phase"] or "", done, kld, size, f"{each['tokens_evaluated']:,}", eta
+        )
+    console.print(table)
+    if one:
+        for line in _findings(shown[0]):
+            console.print(escape(line), soft_wrap=True)
 
 
 def _findings(shown: dict[str, Any]) -> list[str]:
     """What the study has learnt of its own forecasts and of its space; nothing before there are trials."""
-    lines = [honesty_line(shown["honesty"])] if shown["honesty"]["pairs"] else []
+    honesty = shown["honesty"]
+    lines = [honesty_line(honesty)] if honesty and honesty["pairs"] else []
     lines += shown.get("pruning", ())
     hint = best_hint(shown["wider"])
     if hint is not None:
