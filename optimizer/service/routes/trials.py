@@ -48,7 +48,7 @@ def list_trials(
 def show_trial(study: str, number: Number, here: Here) -> dict[str, Any]:
     """All of one trial: every tensor's type, and the same as layers x roles."""
     record = here.study(study)
-    trial = _trial(here, record, number)
+    trial = trial_of(here, record, number)
     types = here.store.recipe(trial.recipe_id).tensor_types
     more = {name: getattr(trial, name) for name in ("metrics", "attempts", "started_at", "duration_seconds", "params")}
     layers = layer_map(types)
@@ -88,14 +88,14 @@ def show_sensitivities(study: str, here: Here) -> dict[str, Any]:
 def list_transcripts(study: str, number: Number, here: Here) -> dict[str, Any]:
     """How a trial behaved, prompt by prompt, beside the source: verdicts and first divergences, no texts."""
     record = here.study(study)
-    return {"suites": [_suite(kept, source) for kept, source in _behaviours(here, record, number)]}
+    return {"suites": [_suite(kept, source) for kept, source in behaviours_beside(here, record, number)]}
 
 
 @router.get("/trials/{number}/transcripts/{prompt}")
 def show_transcript(study: str, number: Number, prompt: str, here: Here) -> dict[str, Any]:
     """One prompt's answers, the trial's and the source's; loops as [onset, period, length] in tokens."""
     record = here.study(study)
-    for kept, source in _behaviours(here, record, number):
+    for kept, source in behaviours_beside(here, record, number):
         mine = [each for each in kept.prompts if each["id"] == prompt]
         if mine:
             theirs = [] if source is None else [each for each in source.prompts if each["id"] == prompt]
@@ -103,7 +103,7 @@ def show_transcript(study: str, number: Number, prompt: str, here: Here) -> dict
     raise NotFound(f"trial {number} of study {study} has no answers to a prompt {prompt}")
 
 
-def _trial(here: Service, record: StudyRecord, number: int) -> TrialRecord:
+def trial_of(here: Service, record: StudyRecord, number: int) -> TrialRecord:
     found = here.store.trials(record.id, first=number, last=number)
     if not found:
         raise NotFound(f"study {record.name} has no trial {number}")
@@ -117,12 +117,12 @@ def _point(trial: TrialRecord) -> dict[str, Any]:
     return {key: shown[key] for key in (*more, *keys)}
 
 
-def _behaviours(
+def behaviours_beside(
     here: Service, record: StudyRecord, number: int
 ) -> list[tuple[BehaviourRecord, BehaviourRecord | None]]:
     """A trial's answers to each half of each suite, each with the source's to the same prompts."""
     fingerprint = here.store.model(record.model_id).fingerprint
-    key = here.store.recipe(_trial(here, record, number).recipe_id).key
+    key = here.store.recipe(trial_of(here, record, number).recipe_id).key
     source = here.store.behaviours_of(fingerprint)
 
     def beside(kept: BehaviourRecord) -> BehaviourRecord | None:

@@ -1,0 +1,129 @@
+"""`/new`: a search put together in a form, with its sizes as one types, and the YAML and command that it will run."""
+
+import json
+import shlex
+from typing import Any
+
+import yaml
+from fastapi import Request, Response
+from starlette.datastructures import QueryParams
+
+from evaluators.errors import EvaluationError
+from optimizer.commands.search import study_name_of
+from optimizer.config import BUNDLED, SAMPLERS, SearchConfig, read_yaml
+from optimizer.errors import ConfigError, LayerquantError
+from optimizer.search.space_building import K_LAYER_TYPES, K_TENSOR_TYPES
+from optimizer.service import launching
+from optimizer.service.context import Here, Service
+from optimizer.service.pages.rendering import page_router, render
+from optimizer.service.problems import NotFound
+from optimizer.service.routes.models import list_files, list_models, show_plan
+from optimizer.sources.hub_name import is_hub_name
+
+FIELDS = (
+    "model", "budget", "study", "units", "types", "search_text", "report_text", "prompts", "imatrix", "prune",
+    "sampler", "trials", "hours",
+)  # fmt: skip
+"""Settings with a field of their own; all others are lines of YAML below."""
+NUMBERS = {"prune": int, "trials": int, "hours": float}
+SHOWN = {"budget": "IQ4_XS", "units": "layers", "sampler": "layerquant", "trials": "100"}
+IQ_TENSOR_TYPES = ("Q2_K", "Q3_K", "IQ3_S", "IQ4_XS", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
+
+router = page_router()
+
+
+@router.get("/new")
+def show(request: Request, here: Here, config: str = "") -> Response:
+    """config: a file of configs/ to start from."""
+    files, models = list_files(here), list_models(here)
+    if config and config not in files["configs"]:
+        raise NotFound(f"there is no configuration {config!r:.80}; shipped are {', '.join(files['configs'])}")
+    tree = _own_files(read_yaml(BUNDLED / "configs" / f"{config}.yaml")) if config else {}
+    fields = SHOWN | {name: _shown(tree.pop(name)) for name in FIELDS if name in tree}
+    values = {name: fields.get(name, "") for name in FIELDS}
+    rest = yaml.safe_dump(tree, sort_keys=False) if tree else ""
+    return render(
+        request, "new.html.j2", values=values, rest=rest, config=config, files=files, samplers=SAMPLERS,
+        models=models["models"], folders=models["folders"],
+        type_sets={
+            "layers": {"K-quants (default)": "", "K-quants, 3 to 6 bits": ",".join(K_LAYER_TYPES[1:12])},
+            "tensors": {
+                "K-quants (default)": "", "K- and IQ-quants": ",".join(IQ_TENSOR_TYPES),
+                "K-quants without Q2_K": ",".join(K_TENSOR_TYPES[1:]),
+            },
+        },
+        configs=[name for name in files["configs"] if name != "layer_types"],
+    )  # fmt: skip
+
+
+@router.get("/new/preview")
+def preview(request: Request, here: Here) -> Response:
+    """Sizes, YAML and command for the form's values; what is wrong with them is said in their place."""
+    given = request.query_params
+    if not given.get("model", "").strip():
+        return render(request, "new_preview.html.j2", error="", plan=None, yaml="", command="")
+    plan: dict[str, Any] | None = None
+    error = text = command = ""
+    try:
+        tree = settings_of(given)
+        text, command = what_runs(here, tree)
+        plan = _plan(here, tree)
+    except (LayerquantError, EvaluationError) as problem:
+        error = str(problem)
+        plan = plan or _plan_without_budget(here, given)
+    return render(request, "new_preview.html.j2", error=error, plan=plan, yaml=text, command=command)
+
+
+def settings_of(given: QueryParams) -> dict[str, Any]:
+    """The settings that a form holds; empty fields are left to their defaults. Raises ConfigError."""
+    rest = given.get("rest", "").strip()
+    tree = launching.read_settings(rest) if rest else {}
+    for name in FIELDS:
+        value = given.get(name, "").strip()
+        if not value:
+            continue
+        try:
+            tree[name] = NUMBERS.get(name, str)(value)
+        except ValueError:
+            raise ConfigError(f"{name} {value!r:.80} is no number") from None
+    return tree
+
+
+def what_runs(here: Service, tree: dict[str, Any]) -> tuple[str, str]:
+    """The YAML that launching writes down, and the command that it queues. Raises ConfigError or Refused."""
+    config = here.places.confine(SearchConfig.load(None, tree))
+    name = study_name_of(config, config.model.rpartition("/")[2].removesuffix(".gguf"))
+    kept = config.model_copy(update={"study": name}).model_dump(mode="json", exclude_defaults=True)
+    path = here.settings.workplace.study_folder(name) / launching.CONFIG_NAME
+    words = ["layerquant", "search", str(path.resolve()), "--study", name, *launching.where(here)]
+    return yaml.safe_dump(json.loads(json.dumps(kept)), sort_keys=False), shlex.join(words)
+
+
+def _plan(here: Service, tree: dict[str, Any]) -> dict[str, Any]:
+    types = tree.get("types")
+    named = types if isinstance(types, str) or types is None else ",".join(types)
+    return show_plan(
+        here, str(tree["model"]), tree.get("budget"), str(tree.get("units", "layers")), named, tree.get("imatrix")
+    )
+
+
+def _plan_without_budget(here: Service, given: QueryParams) -> dict[str, Any] | None:
+    """The feasible range is worth most where the budget lies outside."""
+    try:
+        return show_plan(here, given.get("model", "").strip(), None, given.get("units") or "layers", None, None)
+    except (LayerquantError, EvaluationError):
+        return None
+
+
+def _own_files(tree: dict[str, Any]) -> dict[str, Any]:
+    """A shipped file names what lies beside layerquant; here by its whole path, as everything else."""
+    found = dict(tree)
+    for name in ("model", "search_text", "report_text", "imatrix_text"):
+        value = found.get(name)
+        if isinstance(value, str) and not is_hub_name(value) and (BUNDLED / value).is_file():
+            found[name] = str(BUNDLED / value)
+    return found
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,70 @@
+"""What is known of one trial besides its row: scores chunk by chunk, and answers beside the source's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evaluators.behaviour.outcome import BehaviourResult
+from evaluators.behaviour.record import prompts_from_json
+from evaluators.divergence import ChunkScore, Score, merge_scores
+from optimizer.export.answers import Answers, Named, show_answers
+from optimizer.search.claiming import CONTENTS
+from optimizer.search.reported_answers import asked_suite
+from optimizer.service.context import Service
+from optimizer.service.pages.study_data import label_of
+from optimizer.service.routes.trials import behaviours_beside
+from optimizer.store import BehaviourRecord, StudyRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """All that a trial was scored on of one text. `text`: `search` or `report`."""
+
+    text: str
+    score: Score
+    by_chunk: Mapping[int, float]
+    """Chunk -> mean KLD, nats per token."""
+
+
+@dataclass(frozen=True)
+class HalfAnswers:
+    """Answers to one half of a suite of prompts."""
+
+    half: str
+    summary: Mapping[str, Any]
+    answers: Answers
+
+
+def scores_of(here: Service, study: StudyRecord, trial: TrialRecord) -> list[TextScore]:
+    """On the study's own texts, search first; of the settings that the recipe was measured with last."""
+    texts = dict(zip((study.config.get(CONTENTS) or ())[:2], ("search", "report"), strict=False))
+    found: dict[str, dict[str, dict[int, ChunkScore]]] = {}
+    for digest, row in here.store.evaluations_of(trial.recipe_id):
+        if digest in texts:
+            chunks = found.setdefault(texts[digest], {}).setdefault(row.settings_key, {})
+            chunks.update({chunk["chunk"]: ChunkScore.from_dict(chunk) for chunk in row.chunks})
+    shown = []
+    for text in ("search", "report"):
+        if text in found:
+            chunks = list(found[text].values())[-1]
+            score = merge_scores([Score(tuple(chunks[number] for number in sorted(chunks)))])
+            shown.append(TextScore(text, score, {number: chunks[number].mean_kld for number in sorted(chunks)}))
+    return shown
+
+
+def answers_of(here: Service, study: StudyRecord, trial: TrialRecord) -> list[HalfAnswers]:
+    """Each half of a suite that the trial answered, beside the source's answers where those are known."""
+    return [_shown(study, trial, kept, source) for kept, source in behaviours_beside(here, study, trial.number)]
+
+
+def _shown(
+    study: StudyRecord, trial: TrialRecord, kept: BehaviourRecord, source: BehaviourRecord | None
+) -> HalfAnswers:
+    ours = Named(label_of(trial), _result(kept))
+    theirs = None if source is None else Named("source", _result(source))
+    suite = asked_suite(study, {"prompts": {"suite_sha256": kept.suite_sha256}})
+    return HalfAnswers(str(kept.half), kept.summary, show_answers(ours, theirs, (), suite))
+
+
+def _result(kept: BehaviourRecord) -> BehaviourResult:
+    return BehaviourResult(kept.suite_sha256, prompts_from_json(kept.prompts), kept.generation)
