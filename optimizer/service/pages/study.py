@@ -11,7 +11,7 @@ from optimizer.search.study_report import honesty_of
 from optimizer.service.context import Here, Service
 from optimizer.service.pages.rendering import page_router, render
 from optimizer.service.pages.sensitivity_figure import sensitivity_figure
-from optimizer.service.pages.study_data import StudyData, label_of, map_of, study_data
+from optimizer.service.pages.study_data import StudyData, map_of, study_data
 from optimizer.service.routes.trials import show_sensitivities
 
 router = page_router()
@@ -59,7 +59,6 @@ def _values(here: Service, data: StudyData) -> dict[str, Any]:
         "data": data,
         "view": data.view,
         "best": best,
-        "best_label": label_of(best) if best else "",
         "layers": layers,
         "honesty": honesty,
         "charts": data.figures() | {"figures": figures},

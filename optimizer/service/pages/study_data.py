@@ -114,6 +114,7 @@ class StudyData:
             "columns": COLUMNS,
             "rows": self.rows(),
             "best": None if self.best is None else self.best.number,
+            "best_label": "" if self.best is None else label_of(self.best),
             "parameters": self.parameters,
             "budgets": sorted({trial.budget_bytes for trial in self.trials if trial.budget_bytes is not None}),
             "tokens_before": progress.get(TOKENS_BEFORE_TRIALS) or 0,

@@ -69,7 +69,7 @@ function kindOf(trial) {
   return trial.name.includes("_K") ? "K" : "other";
 }
 
-function chosen_of(form, name) {
+function value_of(form, name) {
   return form.elements[name].value;
 }
 
@@ -80,7 +80,7 @@ const UP = {
 };
 
 function front(data, form) {
-  const [across, up, text] = ["x", "y", "text"].map((name) => chosen_of(form, name));
+  const [across, up, text] = ["x", "y", "text"].map((name) => value_of(form, name));
   const y = UP[up];
   const size = (n) => (across === "bpw" ? (8 * n) / data.parameters : n);
   const points = text === "report" ? data.report : trialsOf(data);
@@ -197,6 +197,9 @@ async function drawAll() {
   }
   const form = document.querySelector("#front-toggles");
   if (!form) return;
+  document.querySelector("#map-of").textContent = data.best_label || "the winner";
+  form.elements.x[1].disabled = !data.parameters;
+  form.elements.text[1].disabled = !data.report.length;
   for (const [id, figure] of [["front", front(data, form)], ["tokens", overTokens(data)]]) {
     const place = document.getElementById(id);
     if (!figure) nothing(place, "nothing measured yet");
