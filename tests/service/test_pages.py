@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,17 +147,22 @@ class TestNewSearch:
         assert "Possible:" in page
         assert "Launch the search" not in page
 
-    def test_the_yaml_shown_is_what_launching_writes(self, client: TestClient, settings: ServiceSettings) -> None:
-        page = self.ask(client, budget="IQ4_XS", units="groups", trials="7", rest="evaluation: {chunks: 4}")
-        shown = re.search(r'<pre id="yaml"[^>]*>(.*?)</pre>', page, re.DOTALL)
-        command = re.search(r'<pre id="command"[^>]*>(.*?)</pre>', page, re.DOTALL)
-        assert shown is not None
-        assert command is not None
-        made = client.post("/api/studies", json={"yaml": shown[1]}).json()
-        kept = settings.workplace.study_folder(made["study"]) / "config.yaml"
-        assert kept.read_text() == shown[1]
-        assert made["job"]["command"] == command[1]
-        client.post(f"/api/studies/{made['study']}/stop")
+    def test_the_yaml_shown_is_what_launching_writes(self, settings: ServiceSettings) -> None:
+        program = (sys.executable, "-c", "import time; time.sleep(60)")
+        with TestClient(make_app(replace(settings, program=program)), base_url="http://127.0.0.1:8642") as client:
+            page = self.ask(client, budget="IQ4_XS", units="groups", trials="7", rest="evaluation: {chunks: 4}")
+            shown = re.search(r'<pre id="yaml"[^>]*>(.*?)</pre>', page, re.DOTALL)
+            command = re.search(r'<pre id="command"[^>]*>(.*?)</pre>', page, re.DOTALL)
+            assert shown is not None
+            assert command is not None
+            made = client.post("/api/studies", json={"yaml": shown[1]}).json()
+            kept = settings.workplace.study_folder(made["study"]) / "config.yaml"
+            assert kept.read_text() == shown[1]
+            assert made["job"]["command"] == command[1]
+            waiting = client.get(f"/studies/{made['study']}").text
+            assert "No trial has ended yet" in waiting
+            assert 'id="action-stop"' in waiting
+            client.post(f"/api/studies/{made['study']}/stop", json={"at_once": True})
 
     def test_a_file_outside_the_folders_is_refused(self, client: TestClient) -> None:
         assert "lies outside" in client.get("/new/preview", params={"model": "/etc/passwd"}).text
