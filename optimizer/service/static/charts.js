@@ -178,11 +178,20 @@ function overTokens(data) {
   };
 }
 
+// Points lie on one another at the budget: a click on the star means the star, whatever lies below it.
+function onTheStar(place, event) {
+  const star = [...place.querySelectorAll(".scatterlayer .trace")].at(-1)?.querySelector("path.point");
+  const box = star?.getBoundingClientRect();
+  return box && event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+}
+
 function opensTrials(place, study) {
   if (place.dataset.opens) return;
   place.dataset.opens = "yes";
-  place.on("plotly_click", (event) => {
-    const number = event.points[0].customdata;
+  place.on("plotly_click", ({ points, event }) => {
+    const last = place.data.at(-1);
+    const best = last.marker?.symbol === "star" ? last.customdata[0] : null;
+    const number = best !== null && onTheStar(place, event) ? best : points[0].customdata;
     if (number !== null && number !== undefined) location.assign(`/studies/${encodeURIComponent(study)}/trials/${number}`);
   });
 }
