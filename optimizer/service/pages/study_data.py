@@ -119,7 +119,7 @@ class StudyData:
             "budgets": sorted({trial.budget_bytes for trial in self.trials if trial.budget_bytes is not None}),
             "tokens_before": progress.get(TOKENS_BEFORE_TRIALS) or 0,
             "rivals": list(progress.get(RIVALS_ONLY) or ()),
-            "report": [] if report is None else _report_rows(report),
+            "report": [] if report is None else _report_rows(report, self.trials),
         }
 
 
@@ -170,8 +170,9 @@ def _row(trial: TrialRecord) -> list[Any]:
     ]  # fmt: skip
 
 
-def _report_rows(report: Report) -> list[dict[str, Any]]:
-    """Winners and baselines on report text, with the prompts that were asked."""
+def _report_rows(report: Report, trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Winners and baselines on report text, with the prompts that were asked and the trial they were, if one."""
+    numbers = {trial.name: trial.number for trial in trials if trial.name is not None}
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for front in report.fronts:
         prompts = front.prompts.rows if front.prompts else ()
@@ -182,7 +183,8 @@ def _report_rows(report: Report) -> list[dict[str, Any]]:
             found[row.name, row.size_bytes] = {
                 "name": row.name, "kind": "winner" if ours else row.kind, "bytes": row.size_bytes,
                 "kld": row.mean_kld, "error": row.mean_kld_standard_error, "perplexity": row.perplexity,
-                "perplexity_error": row.perplexity_standard_error, "number": front.trial if ours else None,
+                "perplexity_error": row.perplexity_standard_error,
+                "number": front.trial if ours else numbers.get(row.name),
                 "solved": asked.solved if asked else None, "prompts": asked.total if asked else None,
             }  # fmt: skip
     return list(found.values())

@@ -121,7 +121,7 @@ function front(data, form) {
   const best = good.filter(winner);
   if (best.length) {
     traces.push(trace(text === "report" ? "winner" : "best", best, { color: "#d55e00", symbol: "star", size: 18 },
-      { mode: "markers+text", text: best.map((t) => (t.number === null ? t.name : `trial ${t.number}`)),
+      { mode: "markers+text", text: best.map((t) => (text === "report" ? t.name : `trial ${t.number}`)),
         textposition: "bottom center", textfont: { color: "{text}", size: 14 } }));
   }
   if (!best.length && !good.length && !estimated.length) return null;
