@@ -151,7 +151,7 @@ def write_model(
     splits: int = 1,
     seed: int = 0,
 ) -> Path:
-    """Writes these tensors with random weights, in one file or several; returns the path, or that of the first split."""
+    """Writes these tensors with random weights, in one file or several; returns the path, of the first split if so."""
     folder.mkdir(parents=True, exist_ok=True)
     if splits == 1:
         path = folder / f"{name}.gguf"
