@@ -221,7 +221,7 @@ def test_planning_loads_no_database() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("command", ["plan", "search", "quantize", "eval", "probe", "export"])
+@pytest.mark.parametrize("command", ["plan", "search", "quantize", "eval", "probe", "export", "imatrix", "serve"])
 def test_help_is_shown(command: str, cli: Run) -> None:
     """A bracket in a help text is markup, and an unknown tag would end in a traceback."""
     code, out, _ = cli(command, "--help")

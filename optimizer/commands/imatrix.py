@@ -29,7 +29,9 @@ from optimizer.text_files import write_text
 def imatrix(
     model: Annotated[
         str | None,
-        typer.Argument(help="A GGUF file, any part of a split one, or hf://OWNER/REPO[/FILE].", show_default=False),
+        typer.Argument(
+            help="A GGUF file, any part of a split one, or hf://OWNER/REPO, /FILE behind it or not.", show_default=False
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", "-f", help="Text to run through the model.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The importance matrix to write.")] = None,
@@ -74,7 +76,8 @@ def imatrix(
         print_json({"output": str(output), **numbers, "coverage": coverage_object(covered)})
         return
     tokens = made.chunk_count * (made.chunk_size or 0)
-    err().print(f"written: {output}, {len(made.names)} weights, {made.chunk_count} chunks ({tokens:,} tokens)")
+    said = f"written: {output}, {len(made.names)} weights, {made.chunk_count} chunks ({tokens:,} tokens)"
+    err().print(escape(said), soft_wrap=True)
     for line in coverage_lines(covered):
         err().print(escape(line), soft_wrap=True)
 
@@ -118,9 +121,8 @@ def _show(path: Path, model: ModelFile | None, plot: Path | None, as_json: bool)
         return
     console = out()
     size = f" of {file.chunk_size} tokens" if file.chunk_size else ""
-    console.print(
-        f"{path.name}: {len(file.names)} weights, {file.chunk_count} chunks{size}, from {', '.join(file.datasets)}"
-    )
+    said = f"{path.name}: {len(file.names)} weights, {file.chunk_count} chunks{size}, from {', '.join(file.datasets)}"
+    console.print(escape(said), soft_wrap=True)
     console.print(weight_table(statistics))
     console.print(layer_table(statistics))
     for line in coverage_lines(covered, of_model=model is not None):

@@ -43,12 +43,14 @@ class Imatrix:
 
     @classmethod
     def open(cls, path: Path) -> "Imatrix":
-        """Read a file of either format; ImatrixError when it is neither, is truncated or holds NaN or infinity."""
+        """Read a file of either format; ImatrixError when it is neither, is truncated or holds what is no mean square."""
         file = ImatrixFile.open(path)
         vectors = {entry.name: _means(entry, legacy=file.is_legacy) for entry in file.entries()}
         for name, values in vectors.items():
             if not np.isfinite(values).all():
                 raise ImatrixError(f"{path}: holds NaN or infinite values for {name}; make it again with llama-imatrix")
+            if (values < 0).any():  # ggml would abort the process at IQ1 and IQ2
+                raise ImatrixError(f"{path}: holds negative values for {name}; make it again with llama-imatrix")
         return cls(path, vectors, file.chunk_count, file.datasets)
 
     @cached_property

@@ -78,14 +78,14 @@ def test_equal_values_have_equal_hashes_in_both_formats(tmp_path: Path) -> None:
     assert new.vector_sha256("a.weight") == old.vector_sha256("a.weight")
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_refuses_values_that_are_not_finite(tmp_path: Path, bad: float) -> None:
+@pytest.mark.parametrize(("bad", "found"), [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (-1, "negative")])
+def test_refuses_values_that_are_no_mean_square(tmp_path: Path, bad: float, found: str) -> None:
     values = np.array([1, bad], np.float32)
     for path in (
         write_imatrix(tmp_path / "i.gguf", {"a.weight": (values, np.array([2]))}),
         write_legacy(tmp_path / "i.dat", {"a.weight": (values, 2)}),
     ):
-        with pytest.raises(ImatrixError, match=r"NaN or infinite values for a\.weight"):
+        with pytest.raises(ImatrixError, match=rf"{found} values for a\.weight"):
             Imatrix.open(path)
 
 
