@@ -43,7 +43,7 @@ class Imatrix:
 
     @classmethod
     def open(cls, path: Path) -> "Imatrix":
-        """Read a file of either format; ImatrixError when it is neither, is truncated or holds what is no mean square."""
+        """Read a file of either format; ImatrixError when it is neither, truncated, not finite or negative."""
         file = ImatrixFile.open(path)
         vectors = {entry.name: _means(entry, legacy=file.is_legacy) for entry in file.entries()}
         for name, values in vectors.items():

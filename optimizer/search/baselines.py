@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.gguf.tensor_types import tensor_type as type_of
+from optimizer.quantization.imatrix import Imatrix, needs_importance
 from optimizer.recipes.presets import PresetTable
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.decoding import decode
@@ -39,12 +40,21 @@ def is_ladder_preset(name: str) -> bool:
     return name.startswith("IQ") or "_K" in name
 
 
-def rival_presets(presets: PresetTable) -> dict[str, Recipe]:
-    """Stock presets that could be published for this model, without those that need an imatrix none was given for."""
+def can_be_made(recipe: Recipe, imatrix: Imatrix | None) -> bool:
+    """Whether the imatrix covers every tensor that gets a type which needs it; llama-quantize refuses the others."""
+    return all(
+        (imatrix is not None and imatrix.covered(tensor)) or not needs_importance(tensor, tensor_type)
+        for tensor, tensor_type in recipe.tensor_types.items()
+    )
+
+
+def rival_presets(presets: PresetTable, imatrix: Imatrix | None) -> dict[str, Recipe]:
+    """Stock presets that could be published for this model, without those that need what no imatrix covers."""
+    found = {name: Recipe(preset.tensor_types) for name, preset in presets.presets.items() if name not in NOT_COMPARED}
     return {
-        name: Recipe(preset.tensor_types)
-        for name, preset in presets.presets.items()
-        if name not in NOT_COMPARED and (presets.imatrix or not preset.needs_imatrix)
+        name: recipe
+        for name, recipe in found.items()
+        if (imatrix is not None or not presets.presets[name].needs_imatrix) and can_be_made(recipe, imatrix)
     }
 
 

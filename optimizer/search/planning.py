@@ -24,6 +24,7 @@ from optimizer.search.baselines import (
     PRESET,
     UNIFORM,
     Baseline,
+    can_be_made,
     nearest_first,
     rival_presets,
     uniform_fill,
@@ -136,7 +137,7 @@ def make_plan(config: SearchConfig, *, beside: Path | None = None) -> Plan:
         path = find_file(config.sensitivities, beside=beside).resolve()
         config = config.model_copy(update={"sensitivities": str(path)})  # a resumed study may start in another folder
         given = shares_of(SensitivityTable.read(path), parameters, model.by_name)
-    baselines = {budget: _baselines(config, model, presets, sizes, space, budget) for budget in budgets}
+    baselines = {budget: _baselines(config, model, presets, imatrix, sizes, space, budget) for budget in budgets}
     recipes = [(baseline.name, baseline.recipe) for group in baselines.values() for baseline in group]
     whole = with_baselines(space, recipes, sizes)
     return Plan(config, model, imatrix, presets, sizes, whole, budgets, baselines, given, prompts)
@@ -179,6 +180,7 @@ def _baselines(
     config: SearchConfig,
     model: ModelFile,
     presets: PresetTable,
+    imatrix: Imatrix | None,
     sizes: SizeTable,
     space: SearchSpace,
     budget: Budget,
@@ -186,7 +188,7 @@ def _baselines(
     found: list[Baseline] = []
     wanted = config.baselines
     if wanted.presets:
-        for name, recipe in rival_presets(presets).items():
+        for name, recipe in rival_presets(presets, imatrix).items():
             found.append(Baseline(name, PRESET, recipe, sizes.file_size(recipe, plain=True)))
     if wanted.variants:
         for name, resolved in file_presets(model, presets).items():
@@ -199,7 +201,7 @@ def _baselines(
     if wanted.hybrids:
         for name, recipe in fitted_hybrids(model, presets, sizes, budget.n_bytes).items():
             found.append(Baseline(name, HYBRID, recipe, sizes.file_size(recipe, plain=False)))
-    return nearest_first(found, budget.n_bytes)
+    return nearest_first([each for each in found if can_be_made(each.recipe, imatrix)], budget.n_bytes)
 
 
 def _bits(tensor_type: str) -> tuple[float, str]:

@@ -28,7 +28,7 @@ def presets_above(plan: Plan, budget: Budget) -> tuple[list[ReportItem], list[Re
     above = sorted(
         (
             ReportItem(name, PRESET, recipe, plan.preset_bytes[name])
-            for name, recipe in rival_presets(plan.presets).items()
+            for name, recipe in rival_presets(plan.presets, plan.imatrix).items()
             if is_ladder_preset(name) and plan.preset_bytes[name] > budget.n_bytes
         ),
         key=lambda item: (item.n_bytes, item.name),

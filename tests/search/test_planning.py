@@ -1,5 +1,6 @@
 """Spaces of a tiny model: what pins and bounds leave, and what is refused before any evaluation."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from optimizer.errors import ConfigError, ImatrixError, InputError
 from optimizer.gguf.tensor_types import tensor_type
+from optimizer.search.baselines import rival_presets
 from optimizer.search.planning import Plan
 from tests.models import tiny_model
+from tests.quantization.test_imatrix import write_imatrix
 from tests.search.searches import prepare
 
 
@@ -91,6 +94,23 @@ def test_unknown_types_and_types_without_their_imatrix(folder: Path) -> None:
     for changes in ({"types": "IQ2_XS,Q4_K"}, {"pins": {"attn_v": "IQ2_XS"}}):
         with pytest.raises(ImatrixError, match="need an importance matrix"):
             prepare(folder, **changes)
+
+
+def test_presets_that_the_imatrix_does_not_cover_are_no_rivals(folder: Path) -> None:
+    """llama-quantize refuses them: neither a baseline nor a rung of the report's ladder, a search would end on it."""
+    model = prepare(folder).model
+    covered = {each.name: each for each in model.tensors if len(each.shape) > 1}
+    missing = next(name for name in covered if "blk.1.attn_k" in name)
+
+    def rivals(names: Iterable[str]) -> tuple[set[str], set[str]]:
+        vectors = {name: (np.ones(covered[name].row_length, np.float32), np.array([1])) for name in names}
+        plan = prepare(folder, imatrix=str(write_imatrix(folder / "matrix.gguf", vectors)), budget="Q8_0")
+        return {each.name for each in plan.baselines[plan.budgets[0]]}, set(rival_presets(plan.presets, plan.imatrix))
+
+    for whole, part in zip(rivals(covered), rivals(covered.keys() - {missing}), strict=True):
+        assert {"IQ2_XS", "IQ3_XXS"} <= whole
+        assert not {"IQ2_XS", "IQ3_XXS"} & part
+        assert {"IQ4_XS", "Q4_K_M"} <= part
 
 
 def test_pins_in_a_budget_that_holds_them(folder: Path) -> None:
