@@ -116,9 +116,9 @@ def test_from_launch_to_a_file_that_loads(page: Page, tmp_path: Path) -> None:
     page.get_by_text("Name, sampler, pruning, more").click()
     page.get_by_label("Name of the study").fill("night")
     page.get_by_label("Further settings").fill(REST)
-    page.get_by_label("Trials").fill("14")
+    page.get_by_label("Trials").fill("40")
     expect(page.locator("#yaml")).to_contain_text("ctx_size: 128")
-    expect(page.locator("#yaml")).to_contain_text("trials: 14")
+    expect(page.locator("#yaml")).to_contain_text("trials: 40")
     expect(page.locator("#command")).to_contain_text("--study night")
     expect(page.locator("#preview")).to_contain_text("Possible: 2.27 MB")
     page.get_by_role("button", name="Launch the search").click()
@@ -134,7 +134,7 @@ def test_from_launch_to_a_file_that_loads(page: Page, tmp_path: Path) -> None:
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#headline .state")).to_have_text("paused", timeout=LATER)
     assert page.evaluate("window.stayed") is True
-    assert rows.count() < 14
+    assert rows.count() < 40
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#headline .state")).to_have_text("finished", timeout=2 * LATER)
     expect(page.locator(".eyebrow")).to_have_text("Winner")
