@@ -35,6 +35,20 @@ def test_make_one_and_look_at_it(
     assert picture.read_text().startswith("<svg")
 
 
+def test_a_stop_says_what_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made.gguf"
+
+    def stopped(*_: object) -> None:
+        out.with_name(f"{out.name}.partial").write_bytes(b"sums")
+        raise SystemExit(130)
+
+    monkeypatch.setattr("optimizer.commands.imatrix.make_imatrix", stopped)
+    assert run(["imatrix", str(experts_model(tmp_path)), "--text", str(TEXT), "-o", str(out)]) == 130
+    assert "made.gguf.partial; the same command goes on" in capsys.readouterr().err
+
+
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["imatrix", "--show-statistics", str(RECORDED)]) == 0
     text = capsys.readouterr().out

@@ -134,10 +134,10 @@ def evaluate_prompts(
         found = PromptEvaluation(options.suite, measurer.measure(_subject(candidate), whole, "candidate"), theirs)
     if options.transcripts is not None:
         found.write_transcripts(options.transcripts)
-        err().print(f"written: {options.transcripts}")
+        err().print(f"written: {escape(str(options.transcripts))}")
     if options.page is not None:
         found.write_page(options.page, candidate, reference)
-        err().print(f"written: {options.page}")
+        err().print(f"written: {escape(str(options.page))}")
     return found
 
 

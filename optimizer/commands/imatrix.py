@@ -89,6 +89,11 @@ def _make(model: ModelFile, order: ImatrixOrder, output: Path, runtime: dict[str
     reporter.phase("importance matrix", 1)
     try:
         return make_imatrix(evaluator, model, order, output, lambda done, total: reporter.work(done, total))
+    except BaseException:
+        partial = output.with_name(f"{output.name}.partial")
+        if partial.exists():
+            err().print(f"what was summed is kept in {escape(str(partial))}; the same command goes on", soft_wrap=True)
+        raise
     finally:
         reporter.close()
         evaluator.close()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from optimizer.commands.options import (
     AllowRequantize,
@@ -94,7 +95,7 @@ def quantize(
         )  # fmt: skip
     finally:
         reporter.close()
-    err().print(f"written: {output}, {output.stat().st_size:,} bytes")
+    err().print(f"written: {escape(str(output))}, {output.stat().st_size:,} bytes")
 
 
 @takes_runtime_flags
@@ -172,7 +173,7 @@ def _write_sensitivities(path: Path, outcome: "ProbeOutcome", form: str) -> None
     for file, text in written.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
-        err().print(f"written: {file}")
+        err().print(f"written: {escape(str(file))}")
 
 
 def doctor(studies: Studies = DEFAULT_STUDIES, as_json: Json = False) -> None:

@@ -123,7 +123,7 @@ def report(
         answers = [_answers(store, record, each) for each in _fronts(document)] if html is not None else []
     if html is not None:
         write_text(html, report_page(Report.from_json(document), recipes, answers))
-        err().print(f"written: {html}")
+        err().print(f"written: {escape(str(html))}")
     if as_json:
         print_json(document)
     elif html is None:
@@ -175,7 +175,7 @@ def export(
             print(text, end="" if text.endswith("\n") else "\n")
         else:
             write_text(output, text)
-            err().print(f"written: {output}")
+            err().print(f"written: {escape(str(output))}")
 
 
 def _export_gguf(exported: Handover, output: Path) -> None:
@@ -193,7 +193,7 @@ def _export_gguf(exported: Handover, output: Path) -> None:
         )  # fmt: skip
     finally:
         reporter.close()
-    err().print(f"written: {output}, {output.stat().st_size:,} bytes")
+    err().print(f"written: {escape(str(output))}, {output.stat().st_size:,} bytes")
 
 
 def _export_folder(exported: Handover, folder: Path, name: str) -> None:

@@ -161,15 +161,19 @@ def _with_imatrix(config: SearchConfig, workplace: Workplace, beside: Path | Non
 
 
 def introduction(plan: Plan, name: str) -> list[str]:
-    """What is searched, in three lines."""
+    """What is searched, in three lines, and a fourth where the trials end with the baselines."""
     model = plan.model
     budgets = ", ".join(f"{budget.text} = {budget.n_bytes:,} bytes" for budget in plan.budgets)
     title = model.name or model.paths[0].name
     types = ", ".join(plan.tensor_types)
+    most = max(len(group) for group in plan.baselines.values())
+    short = plan.config.trials <= most
+    note = f"note: {plan.config.trials} trials are used up by the {most} baselines; nothing is searched without more"
     return [
         f"[bold]study {name}[/bold]: {escape(title)}, {model.n_layer} layers, {show_bytes(model.size_bytes)}",
         f"budget {budgets}; by {plan.config.units}: {len(plan.space.units)} units, types {types}",
         f"baselines: {', '.join(baseline.name for group in plan.baselines.values() for baseline in group)}",
+        *([note] if short else []),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from optimizer.commands.search import introduction
 from optimizer.errors import ConfigError, ImatrixError, InputError
 from optimizer.gguf.tensor_types import tensor_type
 from optimizer.search.baselines import rival_presets
@@ -119,3 +120,9 @@ def test_pins_in_a_budget_that_holds_them(folder: Path) -> None:
     recipe = plan.space.recipe(smallest)
     assert all(kind == "Q8_0" for name, kind in recipe.tensor_types.items() if "attn_v" in name)
     assert plan.space.file_bytes(smallest) == plan.space.smallest_bytes <= plan.budgets[0].n_bytes
+
+
+@pytest.mark.parametrize(("trials", "noted"), [(2, True), (200, False)])
+def test_a_search_of_baselines_alone_says_so(tmp_path: Path, trials: int, noted: bool) -> None:
+    lines = introduction(prepare(tmp_path, trials=trials), "night")
+    assert any("used up by" in line for line in lines) == noted
