@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from optimizer.errors import ImatrixError
 from optimizer.gguf.header import TensorInfo
+from optimizer.gguf.model_file import block_number
 from optimizer.gguf.tensor_types import TARGET_TYPES
 from optimizer.quantization.imatrix_file import Entry, ImatrixFile
 from optimizer.recipes.imatrix_rules import requires_imatrix
@@ -79,6 +80,9 @@ class Imatrix:
 
         Returns:
             Names of the model's weights (of two dimensions and more) that it does not cover.
+
+        Raises:
+            ImatrixError: no name is the model's, a layer is not, or a size differs.
         """
         shapes = {tensor.name: tensor for tensor in tensors}
         known = [name for name in self.vectors if name in shapes]
@@ -86,6 +90,13 @@ class Imatrix:
             raise ImatrixError(
                 f"{self.path}: none of its {len(self.vectors)} names ({next(iter(self.vectors))}, ...) is a tensor of "
                 "this model; it was made for another architecture"
+            )
+        last = max(map(block_number, shapes))
+        deeper = next((name for name in self.vectors if block_number(name) > last), None)
+        if deeper is not None:
+            raise ImatrixError(
+                f"{self.path}: it has values for {deeper}, and this model's last layer is {last}; it was made for a "
+                "deeper model"
             )
         for name in known:
             if name not in EMBEDDING_TABLES:

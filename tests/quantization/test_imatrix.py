@@ -131,6 +131,9 @@ def test_knows_whether_it_is_this_models(dense: Subject, experts: Subject) -> No
     assert not imatrix.covered("blk.1.attn_q.weight")
     with pytest.raises(ImatrixError, match="another architecture"):
         Imatrix(Path("i"), {"model.layers.0.mlp": np.ones(4, np.float32)}).check_model(dense.model.tensors)
+    deeper = {**importance_vectors(dense.model), "blk.2.attn_q.weight": np.ones(256, np.float32)}
+    with pytest.raises(ImatrixError, match="last layer is 1; it was made for a deeper model"):
+        Imatrix(Path("i"), deeper).check_model(dense.model.tensors)
     short = Imatrix(
         Path("i"), importance_vectors(experts.model) | {"blk.0.ffn_up_exps.weight": np.ones(256, np.float32)}
     )
