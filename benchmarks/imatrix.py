@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluators.process import _ENVIRONMENT
+from evaluators.process import CHILD_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         "-c", options.ctx_size,
     ]  # fmt: skip
     library = {"LD_LIBRARY_PATH": str(options.bin)}
-    ways = {"layerquant": (ours, {}), "llama-imatrix": (theirs, library | _ENVIRONMENT)}
+    ways = {"layerquant": (ours, {}), "llama-imatrix": (theirs, library | CHILD_ENVIRONMENT)}
     if options.spinning:
         ways["llama-imatrix, spinning"] = (theirs, library)
     few, many = options.chunks // 4, options.chunks

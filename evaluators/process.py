@@ -35,7 +35,7 @@ from evaluators.reference import Reference
 from evaluators.settings import RuntimeSettings
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
-_ENVIRONMENT = {
+CHILD_ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",  # else llama.cpp attaches a debugger to itself before it aborts
     # Threads that spin long while they wait make an evaluation many times slower beside any other program; threads that
     # never spin make a step of a single token 3-17 times slower on an idle machine.
@@ -270,7 +270,7 @@ class EvaluatorProcess:
             stderr=log,
             pass_fds=(theirs.fileno(), log.fileno()),
             start_new_session=True,
-            env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**CHILD_ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         theirs.close()
         ours.send(self._settings)

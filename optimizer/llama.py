@@ -89,11 +89,6 @@ def initialize_quantizer(tensor_type: str) -> None:
     _ggml().ggml_quantize_init(TENSOR_TYPES[tensor_type].ggml_id)
 
 
-def free_quantizer() -> None:
-    """Give back the lookup tables (a few MiB); they are built again when needed."""
-    _ggml().ggml_quantize_free()
-
-
 def dequantize_rows(tensor_type: str, rows: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
     """Convert whole rows, given as bytes, to float32 with ggml's own `to_float`; fills `out`, which gives the element
     count.

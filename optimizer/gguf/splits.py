@@ -13,12 +13,6 @@ def split_path(folder: Path, prefix: str, number: int, count: int) -> Path:
     return folder / f"{prefix}-{number + 1:05d}-of-{count:05d}.gguf"
 
 
-def split_prefix(path: Path) -> str:
-    """The model's name without the part's number; the stem where the name is no split's."""
-    match = _SPLIT_NAME.fullmatch(path.name)
-    return match["prefix"] if match else path.stem
-
-
 def parts_of(name: str) -> list[str]:
     """Names of all parts of the split model that a path or name is a part of; itself alone where it is none."""
     match = _SPLIT_NAME.fullmatch(name)
