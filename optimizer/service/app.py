@@ -13,13 +13,14 @@ from fastapi.staticfiles import StaticFiles
 from optimizer.service import docs_page, login, metrics, pages
 from optimizer.service.audit import Audit
 from optimizer.service.context import Service
+from optimizer.service.job_processes import Rules
 from optimizer.service.notifier import Notifier
 from optimizer.service.places import folders_of
 from optimizer.service.problems import add_problem_handlers
 from optimizer.service.routes import events, exports, health, models, studies, trials
 from optimizer.service.security import Guard
 from optimizer.service.settings import ServiceSettings
-from optimizer.service.supervisor import FOLDER, Rules, Supervisor
+from optimizer.service.supervisor import FOLDER, Supervisor
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 

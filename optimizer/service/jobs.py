@@ -75,10 +75,15 @@ class JobFile:
         return next((job for job in reversed(self.all()) if job.study == study and job.kind == kind), None)
 
     def add(self, kind: JobKind, study: str, arguments: Iterable[str], by: str, now: float, output: str | None) -> Job:
+        """Raises StorageError where it cannot be kept; then it is not run either."""
         number = max(self._jobs, default=0) + 1
-        self._jobs[number] = Job(number, kind, study, tuple(arguments), by, now, output=output)
-        self._write()
-        return self._jobs[number]
+        made = self._jobs[number] = Job(number, kind, study, tuple(arguments), by, now, output=output)
+        try:
+            self._write()
+        except StorageError:
+            del self._jobs[number]
+            raise
+        return made
 
     def change(self, job: Job, **changes: Any) -> Job:
         self._jobs[job.id] = replace(self._jobs[job.id], **changes)

@@ -2,38 +2,22 @@
 
 import logging
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from optimizer.errors import LayerquantError, StudyError
 from optimizer.service import processes
+from optimizer.service.job_logs import SEARCH_LOG, last_lines
+from optimizer.service.job_processes import JobProcesses, Rules
 from optimizer.service.jobs import Job, JobFile, JobKind
 from optimizer.store import Store
-from optimizer.store.holder import Holder, current_holder, holder_of_process
 from optimizer.workplace import Workplace
 
 LOGGER = logging.getLogger("layerquant.service")
 FOLDER = "service"
-LOG_NAME = "search.log"
-TICK_SECONDS = 1.0
-GRACE_SECONDS = 600.0
-"""How long a search may take for the evaluation under way before it is stopped at once."""
-LOG_TAIL = 64 * 1024
 SHOWN_LINES = 200
-
-
-@dataclass(frozen=True)
-class Rules:
-    """`running`: searches at a time on this machine; exports run one at a time beside them."""
-
-    running: int = 1
-    grace_seconds: float = GRACE_SECONDS
-    tick_seconds: float = TICK_SECONDS
-    program: Sequence[str] = processes.LAYERQUANT
 
 
 class Supervisor:
@@ -42,12 +26,12 @@ class Supervisor:
     def __init__(self, workplace: Workplace, store: Store, rules: Rules) -> None:
         """Raises StudyError where another service has this folder, StorageError for a damaged queue."""
         self._workplace, self._store, self._rules = workplace, store, rules
-        self._folder = workplace.studies / FOLDER
-        self._owned = processes.hold(self._folder / "service.lock")
+        folder = workplace.studies / FOLDER
+        self._owned = processes.hold(folder / "service.lock")
         if self._owned is None:
             raise StudyError(f"another service has the studies in {workplace.studies}; use it, or stop it first")
-        self._jobs = JobFile(self._folder / "jobs.json")
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._jobs = JobFile(folder / "jobs.json")
+        self._processes = JobProcesses(workplace, store, self._jobs, rules, folder / "running")
         self._lock = threading.RLock()
         self._wake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -61,8 +45,7 @@ class Supervisor:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        for child in self._children.values():
-            child.returncode = 0  # it goes on without us: nobody is to warn that it was not waited for
+        self._processes.leave()
         processes.release(self._owned)
 
     def jobs(self) -> list[Job]:
@@ -103,7 +86,7 @@ class Supervisor:
                 self._jobs.change(job, state="ended", ended_at=time.time(), error="stopped before it began")
                 return True
             if job is not None and job.state == "running":
-                self._interrupt(job, at_once=at_once)
+                self._processes.interrupt(job, at_once=at_once)
                 return True
         record = self._store.find_study(study)
         if record is None or self.holder(study) is None:
@@ -120,26 +103,20 @@ class Supervisor:
         record = self._store.find_study(study)
         return None if record is None else self._store.status(record.id).holder
 
-    def log(self, job: Job) -> Path:
-        """Where a job's output goes."""
-        name = LOG_NAME if job.kind == "search" else f"export-{job.id}.log"
-        return self._workplace.study_folder(job.study) / name
-
     def log_tail(self, study: str) -> str:
         """The last lines of the study's search, whoever started it with a log."""
-        path = self._workplace.study_folder(study) / LOG_NAME
-        return "\n".join(_last_lines(path)[-SHOWN_LINES:])
+        return "\n".join(last_lines(self._workplace.study_folder(study) / SEARCH_LOG, SHOWN_LINES))
 
     def tick(self) -> None:
-        """Looks after the jobs once: ends, escalations, the next in the queue."""
+        """Looks after the jobs once: ends, reminders, the next in the queue."""
         with self._lock:
             for job in self._jobs.all():
                 if job.state != "ended":
-                    self._look_at(job)
+                    self._processes.look_at(job)
             for kind, places in (("search", self._free_places()), ("export", 1 - self._count("export"))):
                 queued = [job for job in self._jobs.all() if job.state == "queued" and job.kind == kind]
                 for job in queued[: max(0, places)]:
-                    self._begin(job)
+                    self._processes.begin(job)
 
     def _watch(self) -> None:
         while not self._closing.is_set():
@@ -149,22 +126,6 @@ class Supervisor:
                 self.tick()
             except LayerquantError as error:  # a full disk or a busy database: the next tick tries again
                 LOGGER.warning("%s", error)
-
-    def _look_at(self, job: Job) -> None:
-        child = self._children.get(job.id)
-        if child is not None:
-            code = child.poll()
-            if code is None:
-                self._escalate(job)
-            else:
-                del self._children[job.id]
-                self._end(job, code)
-        elif processes.is_held(self._lock_of(job)):
-            if job.state == "queued":  # the service was killed between starting it and writing that down
-                self._jobs.change(job, state="running", started_at=time.time())
-            self._escalate(job)
-        elif job.state == "running":
-            self._end(job, None)
 
     def _free_places(self) -> int:
         """Searches that somebody else started on this machine take places, too."""
@@ -181,64 +142,3 @@ class Supervisor:
 
     def _count(self, kind: JobKind) -> int:
         return sum(job.state == "running" and job.kind == kind for job in self._jobs.all())
-
-    def _begin(self, job: Job) -> None:
-        try:
-            child = processes.start(job.arguments, self.log(job), self._lock_of(job), program=self._rules.program)
-        except LayerquantError as error:
-            self._jobs.change(job, state="ended", ended_at=time.time(), error=str(error))
-            return
-        self._children[job.id] = child
-        seen = holder_of_process(child.pid) or current_holder()
-        self._jobs.change(
-            job, state="running", started_at=time.time(), pid=child.pid, process_started=seen.started_at,
-            boot_id=seen.boot_id,
-        )  # fmt: skip
-
-    def _end(self, job: Job, code: int | None) -> None:
-        failed = code not in (0, 130, None)
-        if code is None and job.kind == "search":
-            record = self._store.find_study(job.study)
-            failed = record is None or record.state == "failed"
-        error = (_last_error(self.log(job)) or f"it ended with exit code {code}") if failed else None
-        self._jobs.change(job, state="ended", ended_at=time.time(), exit_code=code, error=error)
-        self._lock_of(job).unlink(missing_ok=True)
-
-    def _interrupt(self, job: Job, *, at_once: bool) -> None:
-        self._jobs.change(job, stopped_at=job.stopped_at or time.time())
-        process = self._process(job)
-        if process is not None and processes.interrupt(process, at_once=at_once):
-            return
-        record = self._store.find_study(job.study)
-        if record is not None:
-            self._store.request_stop(record.id)
-
-    def _escalate(self, job: Job) -> None:
-        process = self._process(job)
-        late = job.stopped_at is not None and time.time() - job.stopped_at > self._rules.grace_seconds
-        if late and process is not None:
-            processes.interrupt(process, at_once=True)
-            self._jobs.change(job, stopped_at=time.time())
-
-    def _process(self, job: Job) -> Holder | None:
-        if job.pid is None:
-            return None
-        return Holder(socket.gethostname(), job.pid, job.process_started or 0.0, job.boot_id or "")
-
-    def _lock_of(self, job: Job) -> Path:
-        return self._folder / "running" / f"{job.id}.lock"
-
-
-def _last_lines(log: Path) -> list[str]:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LOG_TAIL))
-            return file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-
-
-def _last_error(log: Path) -> str | None:
-    """What the command said last, if it was an error."""
-    found = next((line for line in reversed(_last_lines(log)) if line.startswith("error: ")), None)
-    return None if found is None else found.removeprefix("error: ")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ import pytest
 
 from optimizer.errors import StudyError
 from optimizer.service import processes
+from optimizer.service.job_processes import Rules
 from optimizer.service.jobs import Job
-from optimizer.service.supervisor import Rules, Supervisor
+from optimizer.service.supervisor import Supervisor
 from optimizer.workplace import Workplace
 
 FAKE = """
@@ -41,11 +43,13 @@ class Stage:
         self.workplace = Workplace(folder / "studies")
         self.store = self.workplace.open_store()
         self.supervisor: Supervisor | None = None
+        self.children: list[subprocess.Popen[bytes]] = []
 
     def serve(self, **rules: float) -> Supervisor:
         """A new service, as after a crash of the one before, whose watching ends without a word to its processes."""
         if self.supervisor is not None:
             processes.release(self.supervisor._owned)
+            self.children += self.supervisor._processes.children.values()
         program = (sys.executable, "-c", FAKE)
         self.supervisor = Supervisor(self.workplace, self.store, Rules(program=program, **rules))  # type: ignore[arg-type]
         self.supervisor.tick()
@@ -78,6 +82,13 @@ class Stage:
             if folder.is_dir():
                 (folder / "end").touch()
 
+    def wait(self) -> None:
+        """For every process of every service."""
+        if self.supervisor is not None:
+            self.children += self.supervisor._processes.children.values()
+        for child in self.children:
+            child.wait(10)
+
 
 def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     until = time.monotonic() + seconds
@@ -91,10 +102,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
     yield made
     made.end_all()
-    if made.supervisor is not None:
-        children = list(made.supervisor._children.values())
-        for child in children:
-            child.wait(10)
+    made.wait()
     made.store.close()
 
 
@@ -130,7 +138,7 @@ def test_a_restarted_service_finds_what_runs(stage: Stage) -> None:
     stage.submit("one")
     stage.submit("two")
     eventually(lambda: stage.began("one") == 1)
-    children = list(first._children.values())
+    children = list(first._processes.children.values())
     again = stage.serve()
     assert (stage.state("one"), stage.state("two")) == ("running", "queued")
     with pytest.raises(StudyError, match="running already"):
@@ -151,7 +159,7 @@ def test_killed_before_it_wrote_down_what_it_had_started(stage: Stage) -> None:
     queued = (stage.workplace.studies / "service" / "jobs.json").read_bytes()
     first.tick()
     eventually(lambda: stage.began("one") == 1)
-    child = first._children[made.id]
+    child = first._processes.children[made.id]
     (stage.workplace.studies / "service" / "jobs.json").write_bytes(queued)
     stage.serve()
     assert stage.state("one") == "running"
@@ -166,7 +174,7 @@ def test_stop_is_ctrl_c_and_then_at_once(stage: Stage) -> None:
     (stage.script("one") / "stubborn").touch()
     made = stage.submit("one")
     eventually(lambda: stage.began("one") == 1)
-    child = supervisor._children[made.id]
+    child = supervisor._processes.children[made.id]
     assert supervisor.stop("one")
     assert child.poll() is None
     eventually(lambda: stage.state("one") == "ended")
@@ -211,7 +219,7 @@ def test_a_process_outlives_its_starter_s_session(stage: Stage) -> None:
     stage.serve()
     stage.submit("one")
     assert stage.supervisor is not None
-    child = next(iter(stage.supervisor._children.values()))
+    child = next(iter(stage.supervisor._processes.children.values()))
     assert os.getsid(child.pid) == child.pid
     assert os.getsid(0) != child.pid
     child.send_signal(signal.SIGTERM)

@@ -1,0 +1,31 @@
+"""What jobs write: one log for all searches of a study, one for each export."""
+
+from pathlib import Path
+
+from optimizer.service.jobs import Job
+from optimizer.workplace import Workplace
+
+SEARCH_LOG = "search.log"
+TAIL_BYTES = 64 * 1024
+
+
+def log_of(workplace: Workplace, job: Job) -> Path:
+    """Where a job's output goes."""
+    return workplace.study_folder(job.study) / (SEARCH_LOG if job.kind == "search" else f"export-{job.id}.log")
+
+
+def last_lines(log: Path, most: int | None = None) -> list[str]:
+    """Those of its last 64 KiB; none where there is no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return lines if most is None else lines[-most:]
+
+
+def last_error(log: Path) -> str | None:
+    """What the command said last, if it was an error."""
+    found = next((line for line in reversed(last_lines(log)) if line.startswith("error: ")), None)
+    return None if found is None else found.removeprefix("error: ")
