@@ -1,0 +1,8 @@
+"""What the processes of these tests need, imported once in the server that they are forked from."""
+
+import evaluators.fake
+import optimizer.cli
+import optimizer.commands.results
+import optimizer.commands.search
+import optimizer.commands.studies
+import optimizer.search.runner  # noqa: F401
