@@ -12,6 +12,7 @@ than one is in use at a time. Every file is written beside and renamed, so a kil
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -109,12 +110,18 @@ class Reference:
     ) -> Reference:
         """Start a reference, continue one, or lengthen one; tokens: [n_chunks * ctx_size].
 
-        Raises ReferenceMismatch when the folder holds another model's, text's or protocol's reference.
+        Raises ReferenceMismatch when the folder holds another model's, text's or protocol's reference, ReferenceDamaged
+        when the tokens there are not the text's, DiskError when the disk takes no more.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "meta.json").exists():
             kept = cls.open(folder)
             _require_same(kept, identity=identity, text_sha256=text_sha256, settings=settings, n_vocab=n_vocab)
+            shared = min(kept.tokens.size, tokens.size)
+            if not np.array_equal(kept.tokens[:shared], tokens[:shared]):
+                raise ReferenceDamaged(
+                    f"{folder}/tokens.npy does not hold the text's tokens; delete {folder}, run again"
+                )
             if kept.tokens.size >= tokens.size:
                 return kept
         else:
@@ -154,13 +161,13 @@ class Reference:
         for array in body:
             checksum = zlib.crc32(_bytes_of(array), checksum)
         header = _HEADER.pack(MAGIC, self.scored_per_chunk, self.n_vocab, checksum, chunk)
-        try:
-            _write_atomically(self.chunk_path(chunk), header, *map(_bytes_of, body))
-        except OSError as error:
-            raise DiskError(f"chunk {chunk} of the reference cannot be written to {self.folder}: {error}") from error
+        _write_atomically(self.chunk_path(chunk), header, *map(_bytes_of, body))
 
     def read_chunk(self, chunk: int) -> ReferenceChunk:
-        """Memory-mapped; the checksum is verified the first time this object reads the chunk."""
+        """Memory-mapped; the checksum is verified the first time this object reads the chunk.
+
+        A damaged chunk is removed where that is allowed, so that the next `build_reference` makes it again.
+        """
         path = self.chunk_path(chunk)
         rows, vocab = self.scored_per_chunk, self.n_vocab
         try:
@@ -181,10 +188,10 @@ class Reference:
         magic, found_rows, found_vocab, checksum, number = _HEADER.unpack_from(content.data)
         body = content[_HEADER.size :]
         if (magic, found_rows, found_vocab, number) != (MAGIC, rows, vocab, chunk):
-            raise ReferenceDamaged(f"{path} is no chunk {chunk} of this reference; delete it and build again")
+            raise ReferenceDamaged(f"{path} is no chunk {chunk} of this reference; {_remove(path)}")
         if chunk not in self._verified:
             if zlib.crc32(body.data) != checksum:
-                raise ReferenceDamaged(f"{path} does not match its checksum; delete it and build the reference again")
+                raise ReferenceDamaged(f"{path} does not match its checksum; {_remove(path)}")
             self._verified.add(chunk)
         top_start, weights_start = 8 * rows, 12 * rows
         return ReferenceChunk(
@@ -235,16 +242,23 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
+def _remove(damaged: Path) -> str:
+    """The way out, in words."""
+    try:
+        damaged.unlink(missing_ok=True)
+    except OSError as error:
+        return f"it cannot be removed ({error.strerror}): delete it, and run the same command again"
+    return "it was removed: run the same command again, and it is made again"
+
+
 def _write_tokens(folder: Path, tokens: NDArray[np.int32]) -> None:
-    partial = folder / f"tokens.npy.{os.getpid()}.part"
-    with partial.open("wb") as file:
-        np.save(file, np.ascontiguousarray(tokens, dtype=np.int32), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / "tokens.npy")
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(tokens, dtype=np.int32), allow_pickle=False)
+    _write_atomically(folder / "tokens.npy", content.getbuffer())
 
 
 def _write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Raises DiskError; the file is then as it was."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -253,5 +267,7 @@ def _write_atomically(path: Path, *parts: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {error.strerror}; free some space and run again") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from optimizer.errors import StudyError
 from optimizer.store.catalogue import Catalogue, insert_evaluations
-from optimizer.store.columns import database_now
+from optimizer.store.columns import database_now, plain_text
 from optimizer.store.leases import require_lease
 from optimizer.store.outbox import insert_events
 from optimizer.store.records import (
@@ -82,12 +82,14 @@ class Trials(Catalogue):
         with self.writing() as session:
             study = require_lease(session, lease)
             now = session.scalar(select(database_now())) or 0.0
+            took = case((Trial.started_at < now, now - Trial.started_at), else_=0.0)  # the clock may be set back
             values = {name: getattr(outcome, name) for name in TrialOutcome.__slots__}
+            values["error"] = plain_text(outcome.error)
             ended = changed_rows(
                 session,
                 update(Trial)
                 .where(Trial.id == trial_id, Trial.study_id == lease.study_id, Trial.state == "running")
-                .values(**values, finished_at=now, duration_seconds=now - Trial.started_at),
+                .values(**values, finished_at=now, duration_seconds=took),
             )
             if ended != 1:
                 raise StudyError(f"Study '{study.name}' has no running trial with id {trial_id}: it has ended before.")

@@ -9,17 +9,21 @@ import functools
 import multiprocessing
 import os
 import pkgutil
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 KILLED = -signal.SIGKILL
+FILLER = "filler"
+LIMIT_BYTES = 4096
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.reliability.preloaded"])
 
@@ -28,8 +32,8 @@ _SERVER.set_forkserver_preload(["tests.reliability.preloaded"])
 class Fault:
     """At call number `call` (from 1) of `function`, `module:name` or `module:Class.name`, `harm` is done.
 
-    harm: `kill` the process, `fill` the disk of the folder `where` to the last byte, or `sleep` for ten minutes with
-    a file `where` made first, so that a test knows when.
+    harm: `kill` the process; `fill` the disk of the folder `where` to the last byte; or `limit` the length of every
+    file written from now on.
     """
 
     function: str
@@ -49,6 +53,9 @@ class Changes:
     values: tuple[tuple[str, Any], ...] = ()
     host: str | None = None
     seconds_per_score: float = 0.0
+
+
+UNCHANGED = Changes()
 
 
 @dataclass
@@ -80,7 +87,7 @@ def start(
     arguments: Sequence[str | Path],
     log: Path,
     fault: Fault | None = None,
-    changes: Changes = Changes(),  # noqa: B008
+    changes: Changes = UNCHANGED,
 ) -> Command:
     """`layerquant ARGUMENTS` in a new process."""
     words = [str(argument) for argument in arguments]
@@ -93,7 +100,7 @@ def run(
     arguments: Sequence[str | Path],
     log: Path,
     fault: Fault | None = None,
-    changes: Changes = Changes(),  # noqa: B008
+    changes: Changes = UNCHANGED,
 ) -> Command:
     """The same, ended."""
     command = start(arguments, log, fault, changes)
@@ -168,23 +175,17 @@ def _harm_at(fault: Fault, call: int) -> None:
         return
     if fault.harm == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    assert fault.where is not None
+    if fault.harm == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
     if fault.harm == "fill":
+        assert fault.where is not None
         fill(fault.where)
-    else:
-        fault.where.touch()
-        time.sleep(600)
 
 
-def fill(folder: Path) -> Path:
-    """Take every free byte of the folder's disk; give the file that has them."""
-    filler = folder / "filler"
-    with filler.open("ab", buffering=0) as file:
+def fill(folder: Path) -> None:
+    """Take every free byte of the folder's disk."""
+    with (folder / FILLER).open("ab", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):
-            while True:
-                try:
-                    if not file.write(b"\1" * size):
-                        break
-                except OSError:
-                    break
-    return filler
+            with suppress(OSError):
+                while file.write(b"\1" * size):
+                    pass

@@ -11,6 +11,7 @@ from tests.reliability.processes import KILLED, Fault, run
 from tests.reliability.states import NAME, digest, end_state, half_written
 
 BANK, STORE = "optimizer.quantization", "optimizer.store"
+REPORT = "optimizer.search.runner:study_report"
 STAGES = {
     "reference": [Fault("evaluators.reference:_write_tokens", after=True)],
     "quantize": [
@@ -32,7 +33,7 @@ STAGES = {
         Fault(f"{STORE}.trials:Trials.finish_trial", 2, after=True),
     ],
     "tell": [Fault("optuna.study:Study.tell"), Fault("optuna.study:Study.tell", 2, after=True)],
-    "report": [Fault("optimizer.search.runner:study_report"), Fault("optimizer.search.runner:study_report", after=True)],
+    "report": [Fault(REPORT), Fault(REPORT, after=True)],
 }  # fmt: skip
 EXPORT = [
     Fault(f"{BANK}.join:_write_header", after=True),

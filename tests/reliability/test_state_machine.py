@@ -1,4 +1,4 @@
-"""Claim, renew, expire, complete, cancel, in any order and by several hosts: one writes at a time, nothing counts twice."""
+"""Claim, renew, expire, complete, cancel, in any order, by several hosts: one writes at a time, nothing counts twice."""
 
 import itertools
 from collections.abc import Iterator
@@ -86,9 +86,7 @@ class Coordinators(RuleBasedStateMachine):
     def expire(self) -> None:
         """Time passes without a renewal."""
         with self.store.writing() as session:
-            past = "UPDATE studies SET lease_expires_at = lease_expires_at - 20000 WHERE id = " + str(
-                self.study.study_id
-            )
+            past = f"UPDATE studies SET lease_expires_at = lease_expires_at - 20000 WHERE id = {self.study.study_id}"
             session.connection().exec_driver_sql(past)
         self.expired = True
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from optimizer.store import Store
-from optimizer.store.database import DATABASE_NAME
+from optimizer.store.location import DATABASE_NAME
 from tests.postgres import private_server
 from tests.reliability.processes import Changes, Command, eventually, run, start
 from tests.reliability.states import NAME, end_state
