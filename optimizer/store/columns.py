@@ -5,6 +5,7 @@ import zlib
 from typing import Any
 
 from sqlalchemy import JSON, Float, LargeBinary
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -30,9 +31,14 @@ class CompressedJson(TypeDecorator[Any]):
         return None if value is None else json.loads(zlib.decompress(value))
 
 
+def plain_text(text: str | None) -> str | None:
+    """What PostgreSQL takes as text: U+FFFD for NUL and for half a surrogate pair, as a child process may print them."""
+    return None if text is None else text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def json_column() -> TypeEngine[Any]:
     """Readable JSON; None is SQL's NULL, not JSON's."""
-    return JSON(none_as_null=True)
+    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class database_now(FunctionElement[float]):

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from optimizer.errors import StudyError
 from optimizer.store.columns import database_now
+from optimizer.store.commits import forget_old_tokens
 from optimizer.store.database import Database
 from optimizer.store.holder import Holder, StudyHeld, current_holder
 from optimizer.store.records import Lease
@@ -35,6 +36,7 @@ class Leases(Database):
             study = session.get(Study, study_id, with_for_update=True)
             if study is None:
                 raise StudyError(f"Database {self.location} has no study {study_id}.")
+            forget_old_tokens(session)
             now = session.scalar(select(database_now())) or 0.0
             before = _holder_of(study)
             expires_at = study.lease_expires_at or 0.0

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from optimizer.errors import StorageError
+from optimizer.store.engines import OLDEST_POSTGRESQL
 from optimizer.store.schema import SCHEMA_REVISIONS, VERSION_TABLE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -22,6 +23,7 @@ def migrate(reading: Engine, writing: Engine, location: str) -> None:
     Raises StorageError when the database is newer than this version, or another program's.
     """
     with reading.begin() as connection:
+        _refuse_old_server(connection, location)
         if _revision(connection, location) == SCHEMA_REVISIONS[-1]:
             return
     with writing.begin() as connection:
@@ -30,6 +32,15 @@ def migrate(reading: Engine, writing: Engine, location: str) -> None:
         # Another process may have migrated while this one waited for the lock.
         if _revision(connection, location) != SCHEMA_REVISIONS[-1]:
             _upgrade(connection)
+
+
+def _refuse_old_server(connection: Connection, location: str) -> None:
+    version = connection.dialect.server_version_info or ()
+    if connection.dialect.name == "postgresql" and version[:1] < (OLDEST_POSTGRESQL,):
+        raise StorageError(
+            f"Database {location}: its server is PostgreSQL {'.'.join(map(str, version))}, and {OLDEST_POSTGRESQL} is "
+            "the oldest that will do. Update it, or name another with --database."
+        )
 
 
 def _revision(connection: Connection, location: str) -> str | None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from optimizer.store.columns import database_now
+from optimizer.store.columns import database_now, plain_text
 from optimizer.store.database import Database
 from optimizer.store.holder import Holder, current_holder
 from optimizer.store.records import EventRecord, NewEvent
-from optimizer.store.rows import read
+from optimizer.store.rows import insert_missing, read
 from optimizer.store.schema import Claim, OutboxEvent
 
 
@@ -41,7 +41,7 @@ class Outbox(Database):
             session.execute(
                 update(OutboxEvent)
                 .where(OutboxEvent.id == event_id)
-                .values(attempts=OutboxEvent.attempts + 1, last_error=error[:2000])
+                .values(attempts=OutboxEvent.attempts + 1, last_error=plain_text(error[:2000]))
             )
 
     def claim(
@@ -49,20 +49,25 @@ class Outbox(Database):
     ) -> str | None:
         """Takes or renews (with its token) a job that one process does at a time. None while another has it."""
         holder = holder or current_holder()
+        mine = {
+            "host": holder.host,
+            "pid": holder.pid,
+            "process_started": holder.started_at,
+            "boot_id": holder.boot_id,
+            "token": token or secrets.token_hex(16),
+            "expires_at": database_now() + ttl_seconds,
+        }
         with self.writing() as session:
+            if insert_missing(session, Claim, ["name"], mine | {"name": name}):
+                return str(mine["token"])
             held = session.get(Claim, name, with_for_update=True)
-            now = session.scalar(select(database_now())) or 0.0
-            if held is None:
-                held = Claim(name=name)
-                session.add(held)
-            elif held.token != token and held.expires_at > now and not _holder_of(held).is_gone(holder):
+            if held is None:  # given back this moment; the next attempt will do
                 return None
-            if held.token is None or held.token != token:
-                held.token = secrets.token_hex(16)
-            held.host, held.pid = holder.host, holder.pid
-            held.process_started, held.boot_id = holder.started_at, holder.boot_id
-            held.expires_at = now + ttl_seconds
-            return held.token
+            now = session.scalar(select(database_now())) or 0.0
+            if held.token != token and held.expires_at > now and not _holder_of(held).is_gone(holder):
+                return None
+            session.execute(update(Claim).where(Claim.name == name).values(**mine))
+            return str(mine["token"])
 
     def release_claim(self, name: str, token: str) -> None:
         with self.writing() as session:
@@ -80,7 +85,7 @@ def insert_events(session: Session, study_id: int, events: Sequence[NewEvent]) -
                 trial_id=each.trial_id,
                 kind=each.kind,
                 payload=dict(each.payload),
-                created_at=session.scalar(select(database_now())) or 0.0,
+                created_at=database_now(),
                 attempts=0,
             )
         )

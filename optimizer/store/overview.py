@@ -1,8 +1,9 @@
 """What is shown of a study: its status while it runs, and its trials as a table."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import func, null, select
 from sqlalchemy.orm import Session
 
 from optimizer.errors import StudyError
@@ -14,13 +15,14 @@ from optimizer.store.records import (
     TRIAL_STATES,
     BehaviourRecord,
     EvaluationRecord,
+    Half,
     SensitivityRecord,
     StudyState,
     StudyStatus,
     TrialRecord,
 )
 from optimizer.store.rows import columns, read
-from optimizer.store.schema import Behaviour, Evaluation, Sensitivity, Study, Text, Trial
+from optimizer.store.schema import Behaviour, Evaluation, Model, RecipeRow, Sensitivity, Study, Text, Trial
 
 if TYPE_CHECKING:
     import pandas
@@ -69,6 +71,28 @@ class Overview(Database):
         with self.reading() as session:
             return read(session, Behaviour, BehaviourRecord, Behaviour.subject == subject, order=Behaviour.created_at)
 
+    def answer_speeds(self, study_id: int) -> dict[Half, dict[int, float]]:
+        """Half of a suite -> number of each trial that answered it -> tokens a second, the settings used last.
+
+        Without the loading of the model, but with what drafts saved and what the machine did besides.
+        """
+        subject = Model.fingerprint + ":" + RecipeRow.key
+        asked = (
+            select(Trial.number, Behaviour.half, Behaviour.generation)
+            .join(RecipeRow, RecipeRow.id == Trial.recipe_id)
+            .join(Model, Model.id == RecipeRow.model_id)
+            .join(Behaviour, Behaviour.subject == subject)
+            .where(Trial.study_id == study_id)
+            .order_by(Behaviour.created_at)
+        )
+        found: dict[Half, dict[int, float]] = {}
+        with self.reading() as session:
+            for number, half, generation in session.execute(asked):
+                speed = generation.get("tokens_per_second")
+                if speed:
+                    found.setdefault(half, {})[number] = float(speed)
+        return found
+
     def evaluations_of(self, recipe_id: int) -> list[tuple[str, EvaluationRecord]]:
         """Every score of a recipe with the sha256 of its text, in the order in which they came."""
         with self.reading() as session:
@@ -76,6 +100,15 @@ class Overview(Database):
             texts = select(Text.id, Text.sha256).where(Text.id.in_({each.text_id for each in found}))
             digests = {row.id: row.sha256 for row in session.execute(texts)}
         return [(digests[each.text_id], each) for each in found]
+
+    def ended_trials(self, study_id: int) -> list[TrialRecord]:
+        """Complete and pruned ones by number, without what fills most of a row: `params` empty, `layer_types` None."""
+        left_out = {"params", "layer_types"}
+        shown = [null() if each.key in left_out else each for each in columns(Trial, TrialRecord)]
+        with self.reading() as session:
+            where = (Trial.study_id == study_id, Trial.state.in_(COUNTED_STATES))
+            rows = session.execute(select(*shown).where(*where).order_by(Trial.number)).all()
+        return [replace(TrialRecord(*row), params={}) for row in rows]
 
     def trials_frame(self, study_id: int) -> "pandas.DataFrame":
         """One row a trial by number, one column a field of TrialRecord but `id`, `study_id` and `params`."""

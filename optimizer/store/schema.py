@@ -7,7 +7,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from optimizer.store.columns import CompressedJson, json_column
 
-SCHEMA_REVISIONS = ("0001", "0002", "0003")
+SCHEMA_REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision this version knows, oldest first. A test holds it to the migrations' own order."""
 
 VERSION_TABLE = "layerquant_version"
@@ -204,6 +204,15 @@ class OutboxEvent(Table):
     delivered_at: Mapped[float | None]
     attempts: Mapped[int] = mapped_column(default=0)
     last_error: Mapped[str | None]
+
+
+class Commit(Table):
+    """Of each transaction that wrote to PostgreSQL in the last day: its token; see `commits.py`. Empty on SQLite."""
+
+    __tablename__ = "commits"
+
+    token: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[float]
 
 
 class Claim(Table):

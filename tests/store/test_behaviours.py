@@ -85,7 +85,8 @@ def test_a_database_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
     Store.open(path).close()
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE behaviours"))
+        for table in ("behaviours", "commits"):
+            connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE trials DROP COLUMN predicted_kld_standard_error"))
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))
     engine.dispose()

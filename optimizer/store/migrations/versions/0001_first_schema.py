@@ -2,11 +2,14 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def upgrade() -> None:
@@ -24,7 +27,7 @@ def upgrade() -> None:
     op.create_table(
         "evaluation_settings",
         sa.Column("key", sa.String(), nullable=False),
-        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("settings", JSON, nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_evaluation_settings")),
     )
     op.create_table(
@@ -64,12 +67,12 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("model_id", sa.Integer(), nullable=False),
-        sa.Column("config", sa.JSON(), nullable=False),
+        sa.Column("config", JSON, nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("phase", sa.String(), nullable=True),
-        sa.Column("progress", sa.JSON(), nullable=True),
-        sa.Column("report", sa.JSON(), nullable=True),
+        sa.Column("progress", JSON, nullable=True),
+        sa.Column("report", JSON, nullable=True),
         sa.Column("target_trials", sa.Integer(), nullable=True),
         sa.Column("deadline", sa.Double(), nullable=True),
         sa.Column("tokens_evaluated", sa.BigInteger(), nullable=False),
@@ -99,7 +102,7 @@ def upgrade() -> None:
         sa.Column("n_chunks", sa.Integer(), nullable=False),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
         sa.Column("chunks", sa.LargeBinary(), nullable=False),
-        sa.Column("summary", sa.JSON(), nullable=False),
+        sa.Column("summary", JSON, nullable=False),
         sa.Column("duration_seconds", sa.Double(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.CheckConstraint("first_chunk >= 0 AND n_chunks > 0", name=op.f("ck_evaluations_range")),
@@ -135,9 +138,9 @@ def upgrade() -> None:
         sa.Column("chunks_scored", sa.Integer(), nullable=False),
         sa.Column("tokens_spent", sa.BigInteger(), nullable=False),
         sa.Column("predicted_kld", sa.Double(), nullable=True),
-        sa.Column("params", sa.JSON(), nullable=False),
+        sa.Column("params", JSON, nullable=False),
         sa.Column("layer_types", sa.String(), nullable=True),
-        sa.Column("metrics", sa.JSON(), nullable=True),
+        sa.Column("metrics", JSON, nullable=True),
         sa.Column("error", sa.String(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.String(), nullable=False),
@@ -157,7 +160,7 @@ def upgrade() -> None:
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("trial_id", sa.Integer(), nullable=True),
         sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("payload", JSON, nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("delivered_at", sa.Double(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),

@@ -2,11 +2,14 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+
+JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def upgrade() -> None:
@@ -18,8 +21,8 @@ def upgrade() -> None:
         sa.Column("half", sa.String(), nullable=False),
         sa.Column("settings_key", sa.String(), nullable=False),
         sa.Column("prompts", sa.LargeBinary(), nullable=False),
-        sa.Column("summary", sa.JSON(), nullable=False),
-        sa.Column("generation", sa.JSON(), nullable=False),
+        sa.Column("summary", JSON, nullable=False),
+        sa.Column("generation", JSON, nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.CheckConstraint("half IN ('whole', 'search', 'report')", name=op.f("ck_behaviours_half")),
         sa.ForeignKeyConstraint(
