@@ -1,5 +1,6 @@
 """Everything that copies a study to the outside, started and stopped together."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +12,18 @@ from optimizer.tracking.mlflow_mirror import MlflowMirror
 from optimizer.tracking.optuna_mirror import OptunaMirror
 
 CATCH_UP_SECONDS = 20.0
-OFF = "none"
+AWAY_SECONDS = 2.0
+"""For one that is known to be away: an outage must not hold up a search's end."""
+DEFAULT, OFF = "default", "none"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+"""MLflow's own name for where its server is."""
 
 
 class Mirrors:
     """`with Mirrors(...) as mirrors:` feeds MLflow and Optuna's own tables in the background.
 
-    mlflow: a tracking URI, `default` for SQLite beside the studies, or `none`. options: unit -> its options' names.
+    mlflow: a tracking URI, `none`, or `default`: the environment's MLFLOW_TRACKING_URI, else SQLite beside the studies.
+    options: unit -> its options' names.
     """
 
     def __init__(
@@ -27,12 +33,12 @@ class Mirrors:
         study_id: int,
         options: Mapping[str, Sequence[str]],
         *,
-        mlflow: str = "default",
+        mlflow: str = DEFAULT,
         optuna: bool = True,
     ) -> None:
         self._mirrors: list[BackgroundMirror] = []
         if mlflow != OFF:
-            self._mirrors.append(MlflowMirror(store, None if mlflow == "default" else mlflow, folder=folder))
+            self._mirrors.append(MlflowMirror(store, tracking_uri(mlflow), folder=folder))
         if optuna:
             url = f"sqlite:///{folder.resolve() / 'optuna.db'}"
             self._mirrors.append(OptunaMirror(store, study_id, options, url))
@@ -52,5 +58,10 @@ class Mirrors:
         """Waits a little for what is pending after an orderly end; what is left is delivered at the next start."""
         for mirror in self._mirrors:
             if kind is None:
-                mirror.catch_up(CATCH_UP_SECONDS)
+                mirror.catch_up(CATCH_UP_SECONDS if mirror.last_error is None else AWAY_SECONDS)
             mirror.stop()
+
+
+def tracking_uri(setting: str) -> str | None:
+    """Of `tracking.mlflow`; None means SQLite beside the studies."""
+    return os.environ.get(URI_VARIABLE) or None if setting == DEFAULT else setting

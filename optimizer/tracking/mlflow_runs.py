@@ -23,8 +23,8 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 
 from optimizer.search.best import reported_best  # noqa: E402
 from optimizer.store import EventRecord, Store, StudyRecord, TrialRecord  # noqa: E402
+from optimizer.tracking.names import EXPERIMENT, STUDY_TAG, study_tag  # noqa: E402
 
-EXPERIMENT = "layerquant"
 _TAG_LENGTH = 4000
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
@@ -94,12 +94,12 @@ class MlflowRuns:
         if known is None:
             model = self._store.model(study.model_id)
             tags = {
-                "layerquant.study": self._study_tag(study),
+                STUDY_TAG: study_tag(study),
                 "layerquant.model": model.name or model.path,
                 "layerquant.model_fingerprint": model.fingerprint,
                 "layerquant.seed": str(study.seed),
             }
-            run = self._find_or_make("layerquant.study", study.name, tags, study.created_at)
+            run = self._find_or_make(STUDY_TAG, study.name, tags, study.created_at)
             if not self._client.list_artifacts(run.info.run_id):
                 self._client.log_dict(run.info.run_id, dict(study.config), "config.json")
             known = self._parents[study.id] = run.info.run_id
@@ -108,15 +108,11 @@ class MlflowRuns:
     def _child(self, study: StudyRecord, trial: TrialRecord, parent: str) -> Run:
         tags = {
             "mlflow.parentRunId": parent,
-            "layerquant.trial": f"{self._study_tag(study)}/{trial.number}",
+            "layerquant.trial": f"{study_tag(study)}/{trial.number}",
             "layerquant.trial_number": str(trial.number),
         }
         name = f"{trial.number} {trial.name}" if trial.name else str(trial.number)
         return self._find_or_make("layerquant.trial", name, tags, trial.started_at)
-
-    def _study_tag(self, study: StudyRecord) -> str:
-        """Unlike its name the same for no other study, even where several databases share one MLflow server."""
-        return f"{study.name}@{study.created_at:.3f}"
 
     def _find_or_make(self, tag: str, name: str, tags: dict[str, str], started_at: float) -> Run:
         value = tags[tag].replace("'", "\\'")
