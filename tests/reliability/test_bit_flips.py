@@ -77,5 +77,5 @@ def test_in_reference_logits_the_chunk_is_removed_and_made_again(tmp_path: Path)
 def test_in_the_tokens_of_a_reference(tmp_path: Path) -> None:
     prepare(tmp_path)
     flip(tmp_path / "tokens.npy", -3)
-    with pytest.raises(ReferenceDamaged, match=r"tokens.npy does not hold the text's tokens; delete"):
+    with pytest.raises(ReferenceDamaged, match="delete the folder"):
         prepare(tmp_path)

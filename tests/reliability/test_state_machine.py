@@ -1,4 +1,4 @@
-"""Claim, renew, expire, complete, cancel, in any order, by several hosts: one writes at a time, nothing counts twice."""
+"""Claim, renew, expire, complete, cancel, in any order and by several hosts: one writes, and nothing counts twice."""
 
 import itertools
 from collections.abc import Iterator
