@@ -261,14 +261,21 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+_FORMS = {"prune_candidates": "give how many layers to try, from 1 on, or a list of their numbers such as [3, 5]"}
+"""What a setting of several forms takes, in place of an error for each form."""
+
+
 def _explain(error: ValidationError) -> str:
     problems = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        wanted = _FORMS.get(str(next(iter(problem["loc"]), "")))
+        if wanted is not None:
+            problems.append(f"setting {problem['loc'][0]!r}: {wanted}")
+        elif problem["type"] == "extra_forbidden":
             problems.append(f"unknown setting {key!r}")
         elif problem["type"] == "missing":
             problems.append(f"setting {key!r} is missing")
         else:
             problems.append(f"setting {key!r} = {problem['input']!r}: {problem['msg'].lower()}")
-    return "; ".join(problems)
+    return "; ".join(dict.fromkeys(problems))
