@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from optimizer.commands.options import (
@@ -17,16 +16,19 @@ from optimizer.commands.options import (
     OutputType,
     Pins,
 )  # fmt: skip
+from optimizer.commands.plan_shown import show_plan
 from optimizer.commands.recipes_given import flags_given, recipe_from_layer_types_option
-from optimizer.commands.shown import out, preset_table, print_json
+from optimizer.commands.shown import print_json
 from optimizer.config import SearchConfig
 from optimizer.errors import GgufError
 from optimizer.gguf.model_file import ModelFile
+from optimizer.quantization.imatrix import Imatrix as ImportanceMatrix
+from optimizer.quantization.imatrix_coverage import uncovered_notes
 from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.recipes.presets import PresetTable, load_presets
 from optimizer.recipes.recipe import ResolvedRecipe
 from optimizer.recipes.sizes import SizeTable
-from optimizer.search.budget import Budget, parse_budgets, show_bytes
+from optimizer.search.budget import Budget, parse_budgets
 from optimizer.search.constraints import constraints_from_flags
 from optimizer.search.model_notes import FallbackGroup, fallback_groups, model_notes
 from optimizer.search.planning import open_imatrix, sized_presets
@@ -48,6 +50,8 @@ class Planned:
     space: SearchSpace
     budgets: tuple[Budget, ...]
     resolved: ResolvedRecipe | None
+    units: str
+    imatrix: ImportanceMatrix | None
 
     @cached_property
     def preset_bytes(self) -> dict[str, int]:
@@ -63,7 +67,8 @@ class Planned:
 
     @property
     def notes(self) -> list[str]:
-        return model_notes(self.file, self.fallbacks)
+        uncovered = [] if self.imatrix is None else uncovered_notes(self.imatrix, self.presets.quantizable)
+        return [*model_notes(self.file, self.fallbacks), *uncovered]
 
     def as_json(self) -> dict[str, Any]:
         """`plan --json`."""
@@ -85,6 +90,7 @@ class Planned:
             "fallbacks": {name: dict(p.fallbacks) for name, p in presets.presets.items() if p.fallbacks},
             "fallback_groups": [group.as_json() for group in self.fallbacks],
             "notes": self.notes,
+            "search": {"units": self.units, "parts": len(space.units), "options": space.shape[1]},
         }
         if resolved is not None:
             result |= {"recipe_bytes": self.recipe_bytes, "recipe_notes": list(resolved.notes)}
@@ -123,7 +129,7 @@ def planned(
     if layer_types is not None:
         flags = flags_given(token_embedding_type, output_tensor_type)
         resolved = recipe_from_layer_types_option(layer_types, flags, file, presets)
-    return Planned(str(model), file, presets, sizes, space, budgets, resolved)
+    return Planned(str(model), file, presets, sizes, space, budgets, resolved, units, importance)
 
 
 def plan(
@@ -151,41 +157,10 @@ def plan(
     )  # fmt: skip
     if as_json:
         print_json(found.as_json())
-        return
-    file, presets, sizes, space, chosen = found.file, found.presets, found.sizes, found.space, found.budgets[0]
-    console = out()
-    console.print(
-        f"[bold]{file.name or Path(model).name}[/bold]  {file.architecture}, {file.n_layer} layers, "
-        f"{file.n_elements:,} parameters, {show_bytes(_source_bytes(file))}"
-    )
-    needing = [name for name, preset in presets.presets.items() if preset.needs_imatrix]
-    console.print(preset_table(found.preset_bytes, file.n_elements, chosen.n_bytes, needing))
-    for each in found.budgets:
-        console.print(f"budget {each.text} = {each.n_bytes:,} bytes, {show_bytes(each.n_bytes)}")
-    needed = space.bank_bytes(sizes) + _source_bytes(file)
-    console.print(f"disk for all shards of a search: {show_bytes(needed)} at most")
-    console.print(
-        f"feasible by {units}: {space.smallest_bytes:,} to {space.largest_bytes:,} bytes "
-        f"({len(space.units)} units, up to {space.shape[1]} options each)"
-    )
-    for note in found.notes:
-        console.print(f"note: {note}")
-    if found.resolved is not None:
-        _show_recipe(found.resolved, found.recipe_bytes or 0, chosen.n_bytes)
+    else:
+        show_plan(found.as_json())
 
 
 def _source_bytes(file: ModelFile) -> int:
     """Of the whole model, also where its header alone is there."""
     return sum(max(header.size_bytes, header.required_bytes) for header in file.headers)
-
-
-def _show_recipe(resolved: ResolvedRecipe, n_bytes: int, budget_bytes: int) -> None:
-    console = out()
-    verdict = "fits" if n_bytes <= budget_bytes else f"exceeds the budget by {n_bytes - budget_bytes:,} bytes"
-    console.print(f"LAYER_TYPES = {n_bytes:,} bytes, {show_bytes(n_bytes)}: {verdict}")
-    for note in resolved.notes:
-        console.print(f"  note: {note}")
-    for tensor, (wanted, given) in list(resolved.fallbacks.items())[:10]:
-        console.print(f"  {tensor}: rows do not fit {wanted}, so it gets {given}")
-    if len(resolved.fallbacks) > 10:
-        console.print(f"  … and {len(resolved.fallbacks) - 10} other fallbacks")

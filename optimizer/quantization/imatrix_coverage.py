@@ -7,7 +7,7 @@ import numpy as np
 
 from optimizer.gguf.header import TensorInfo
 from optimizer.gguf.tensor_types import TARGET_TYPES
-from optimizer.quantization.imatrix import needs_importance
+from optimizer.quantization.imatrix import Imatrix, needs_importance
 from optimizer.quantization.imatrix_file import ImatrixFile
 
 
@@ -64,3 +64,17 @@ def coverage(file: ImatrixFile, tensors: Iterable[TensorInfo], quantizable: Sequ
 
 def _forbidden(name: str) -> tuple[str, ...]:
     return tuple(each for each in TARGET_TYPES if needs_importance(name, each))
+
+
+def uncovered_notes(imatrix: Imatrix, quantizable: Iterable[str]) -> list[str]:
+    """Which types a plan with this matrix does not offer for how many weights, one line for each list of types."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in quantizable:
+        if not imatrix.covered(name) and _forbidden(name):
+            found.setdefault(_forbidden(name), []).append(name)
+    return [
+        f"{imatrix.path.name} has no data for {len(names)} {'weight' if len(names) == 1 else 'weights'} "
+        f"({names[0]}{', …' if len(names) > 1 else ''}), so there {', '.join(types)} "
+        f"{'is' if len(types) == 1 else 'are'} not offered"
+        for types, names in found.items()
+    ]

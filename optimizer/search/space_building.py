@@ -115,8 +115,8 @@ def _check_imatrix(tensor_types: Sequence[str], imatrix: Imatrix | None) -> None
     needing = [name for name in tensor_types if name in LOW_BIT_TYPES]
     if needing and imatrix is None:
         raise ImatrixError(
-            f"{', '.join(needing)} need an importance matrix; give one with --imatrix FILE, "
-            "or leave them out of --types"
+            f"{', '.join(needing)} {'needs' if len(needing) == 1 else 'need'} an importance matrix; "
+            f"give one with --imatrix FILE, or leave {'it' if len(needing) == 1 else 'them'} out of --types"
         )
 
 
@@ -130,7 +130,8 @@ def _coverable(unit: str, mixes: Mixes, imatrix: Imatrix | None) -> Mixes:
     if not made:
         where = f"{imatrix.path} has none for it" if imatrix else "none was given"
         raise ImatrixError(
-            f"{unit}: {', '.join(mixes)} need an importance matrix, and {where}; allow it a larger type as well"
+            f"{unit}: {', '.join(mixes)} {'needs' if len(mixes) == 1 else 'need'} an importance matrix, and {where}; "
+            "allow it a larger type as well"
         )
     return made
 

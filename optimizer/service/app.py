@@ -13,11 +13,12 @@ from fastapi.staticfiles import StaticFiles
 from optimizer.service import docs_page, login, metrics, pages
 from optimizer.service.audit import Audit
 from optimizer.service.context import Service
+from optimizer.service.description import describe
 from optimizer.service.job_processes import Rules
 from optimizer.service.notifier import Notifier
 from optimizer.service.places import folders_of
 from optimizer.service.problems import add_problem_handlers
-from optimizer.service.routes import events, exports, health, models, studies, trials
+from optimizer.service.routes import chunks, events, exports, health, models, studies, trials
 from optimizer.service.security import Guard
 from optimizer.service.settings import ServiceSettings
 from optimizer.service.supervisor import FOLDER, Supervisor
@@ -49,7 +50,7 @@ def make_app(settings: ServiceSettings) -> FastAPI:
     app = FastAPI(title="layerquant", version=version("layerquant"), lifespan=lifespan, docs_url=None, redoc_url=None)
     add_problem_handlers(app)
     api = APIRouter(prefix="/api")
-    for module in (health, models, studies, trials, exports, events):
+    for module in (health, models, studies, trials, chunks, exports, events):
         api.include_router(module.router)
     app.include_router(api)
     for module in (metrics, login, docs_page, pages):
@@ -61,5 +62,6 @@ def make_app(settings: ServiceSettings) -> FastAPI:
         """Plotly's own file, as the installed package brings it."""
         return FileResponse(PLOTLY, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
 
+    describe(app)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app

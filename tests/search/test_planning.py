@@ -93,7 +93,7 @@ def test_unknown_types_and_types_without_their_imatrix(folder: Path) -> None:
         with pytest.raises(InputError, match="Q9_K"):
             prepare(folder, units=units, types=wanted)
     for changes in ({"types": "IQ2_XS,Q4_K"}, {"pins": {"attn_v": "IQ2_XS"}}):
-        with pytest.raises(ImatrixError, match="need an importance matrix"):
+        with pytest.raises(ImatrixError, match="IQ2_XS needs an importance matrix"):
             prepare(folder, **changes)
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -59,12 +59,14 @@ class Watcher:
             self._first += 1
 
 
-@router.get("/events", response_class=StreamingResponse)
-async def watch_study(study: str, request: Request, here: Here, first: int = 0) -> StreamingResponse:
+@router.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def watch_study(
+    study: str, request: Request, here: Here, first: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+) -> StreamingResponse:
     """Goes on until the reader leaves; trials from number `first` on, or behind the Last-Event-ID of a reader."""
     await run_in_threadpool(here.view, study)
     last = request.headers.get("last-event-id", "")
-    start = int(last) if last.isascii() and last.isdigit() and len(last) < 10 else max(0, first)
+    start = int(last) if last.isascii() and last.isdigit() and len(last) < 10 else first
     if here.watchers.full:
         raise Refused("too many readers watch already; close a page")
     return StreamingResponse(

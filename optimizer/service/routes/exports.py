@@ -12,6 +12,7 @@ from optimizer.service import launching
 from optimizer.service.audit import who
 from optimizer.service.context import Here
 from optimizer.service.problems import NotFound
+from optimizer.service.shapes import Exports, Job, answers
 
 router = APIRouter(prefix="/studies/{study}/exports", tags=["exports"])
 TextForm = Literal["layer-types", "tensor-type-file", "command", "card"]
@@ -25,7 +26,7 @@ class NewExport(BaseModel):
     trial: Annotated[int | None, Field(ge=0, le=2**31 - 1)] = None
 
 
-@router.get("")
+@router.get("", **answers(Exports))
 def list_exports(study: str, here: Here) -> dict[str, Any]:
     """The study's GGUFs: those being written, those that are there, those that failed."""
     here.study(study)
@@ -33,7 +34,7 @@ def list_exports(study: str, here: Here) -> dict[str, Any]:
     return {"exports": [job.as_json() for job in jobs]}
 
 
-@router.post("/gguf", status_code=202)
+@router.post("/gguf", **answers(Job, 202))
 def export_gguf(study: str, request: Request, here: Here, body: NewExport | None = None) -> dict[str, Any]:
     """Queues the writing of one file; download it when its job has ended."""
     record = here.study(study)
@@ -57,7 +58,9 @@ def export_text(
         return PlainTextResponse(handover_text(found, form))
 
 
-@router.get("/files/{name}", response_class=FileResponse)
+@router.get(
+    "/files/{name}", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}}
+)
 def download(study: str, name: str, here: Here) -> Response:
     """A GGUF that is there, whole."""
     here.study(study)

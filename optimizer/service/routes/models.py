@@ -10,13 +10,14 @@ from optimizer.errors import GgufError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.splits import parts_of
 from optimizer.service.context import Here
+from optimizer.service.shapes import Files, Models, Plan, answers
 from optimizer.sources.hub_name import is_hub_name
 
 router = APIRouter(tags=["models"])
 TEXT_ENDINGS, MODEL_ENDINGS, SUITE_ENDINGS = (".txt", ".raw"), (".gguf",), (".yaml", ".yml")
 
 
-@router.get("/models")
+@router.get("/models", **answers(Models))
 def list_models(here: Here) -> dict[str, Any]:
     """Every model of the folders by its header; what cannot be read is there with its error."""
     found: list[dict[str, Any]] = []
@@ -45,7 +46,7 @@ def list_models(here: Here) -> dict[str, Any]:
     return {"folders": [str(folder) for folder in here.places.folders], "models": found}
 
 
-@router.get("/files")
+@router.get("/files", **answers(Files))
 def list_files(here: Here) -> dict[str, Any]:
     """What else a search may name: texts of the folders, importance matrices, prompt suites, ready configurations."""
     return {
@@ -56,7 +57,7 @@ def list_files(here: Here) -> dict[str, Any]:
     }
 
 
-@router.get("/plan")
+@router.get("/plan", **answers(Plan))
 def show_plan(
     here: Here,
     model: Annotated[str, Query(max_length=4096)],

@@ -10,6 +10,7 @@ from optimizer.errors import ConfigError, StudyError
 from optimizer.service import launching
 from optimizer.service.audit import who
 from optimizer.service.context import Here
+from optimizer.service.shapes import Deleted, Log, Report, Studies, Study, answers
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
@@ -35,13 +36,13 @@ class Resume(BaseModel):
     hours: Annotated[float | None, Field(gt=0, le=10**5)] = None
 
 
-@router.get("")
+@router.get("", **answers(Studies))
 def list_studies(here: Here) -> dict[str, Any]:
     """Every study as `layerquant status --json` shows it, and as `job` what the service last ran for it."""
     return {"studies": here.views()}
 
 
-@router.post("", status_code=201)
+@router.post("", **answers(Study, 201))
 def create_study(body: NewStudy, request: Request, here: Here) -> dict[str, Any]:
     """Checks and plans the settings, and queues the search; it starts when no other runs."""
     if (body.config is None) == (body.yaml is None):
@@ -50,13 +51,13 @@ def create_study(body: NewStudy, request: Request, here: Here) -> dict[str, Any]
     return here.view(launching.launch(here, tree, who(request)).study)
 
 
-@router.get("/{study}")
+@router.get("/{study}", **answers(Study))
 def show_study(study: str, here: Here) -> dict[str, Any]:
     """One study."""
     return here.view(study)
 
 
-@router.post("/{study}/stop")
+@router.post("/{study}/stop", **answers(Study))
 def stop_study(study: str, request: Request, here: Here, body: Stop | None = None) -> dict[str, Any]:
     """Ctrl-C for its search: it ends after the evaluation under way, and everything measured is kept."""
     here.view(study)
@@ -66,7 +67,7 @@ def stop_study(study: str, request: Request, here: Here, body: Stop | None = Non
     return here.view(study) | {"stop_requested": stopped}
 
 
-@router.post("/{study}/resume", status_code=202)
+@router.post("/{study}/resume", **answers(Study, 202))
 def resume_study(study: str, request: Request, here: Here, body: Resume | None = None) -> dict[str, Any]:
     """Queues it again, with the settings that it was started with."""
     wanted = body or Resume()
@@ -74,7 +75,7 @@ def resume_study(study: str, request: Request, here: Here, body: Resume | None =
     return here.view(study)
 
 
-@router.delete("/{study}")
+@router.delete("/{study}", **answers(Deleted))
 def delete_study(study: str, request: Request, here: Here) -> dict[str, Any]:
     """Its trials, report, log and exports go; shards, references and evaluations stay for other studies."""
     here.view(study)
@@ -95,7 +96,7 @@ def show_config(study: str, here: Here) -> dict[str, Any]:
     return dict(here.study(study).config)
 
 
-@router.get("/{study}/report")
+@router.get("/{study}/report", **answers(Report))
 def show_report(study: str, here: Here) -> dict[str, Any]:
     """The final table as `layerquant report STUDY --json` shows it; a conflict while the study is unfinished."""
     record = here.study(study)
@@ -104,7 +105,7 @@ def show_report(study: str, here: Here) -> dict[str, Any]:
     return dict(record.report)
 
 
-@router.get("/{study}/log")
+@router.get("/{study}/log", **answers(Log))
 def show_log(study: str, here: Here) -> dict[str, Any]:
     """The last lines that its search wrote."""
     here.view(study)

@@ -14,6 +14,8 @@ from optimizer.search.claiming import CONTENTS
 from optimizer.search.non_dominated import non_dominated
 from optimizer.service.context import Here, Service
 from optimizer.service.problems import NotFound
+from optimizer.service.shapes import answers
+from optimizer.service.trial_shapes import Front, Sensitivities, Transcript, Transcripts, Trial, Trials
 from optimizer.store import BehaviourRecord, StudyRecord, TrialRecord
 
 MOST = 2_000
@@ -22,7 +24,7 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 router = APIRouter(prefix="/studies/{study}", tags=["trials"])
 
 
-@router.get("/trials")
+@router.get("/trials", **answers(Trials))
 def list_trials(
     study: str,
     here: Here,
@@ -44,7 +46,7 @@ def list_trials(
     return {"study": study, "tokens_evaluated": record.tokens_evaluated, "trials": shown, "next": further}
 
 
-@router.get("/trials/{number}")
+@router.get("/trials/{number}", **answers(Trial))
 def show_trial(study: str, number: Number, here: Here) -> dict[str, Any]:
     """All of one trial: every tensor's type, and the same as layers x roles."""
     record = here.study(study)
@@ -57,7 +59,7 @@ def show_trial(study: str, number: Number, here: Here) -> dict[str, Any]:
     )
 
 
-@router.get("/front")
+@router.get("/front", **answers(Front))
 def show_front(study: str, here: Here) -> dict[str, Any]:
     """Every complete trial as a point, and which of them no other beats in bytes and KLD on search text."""
     record = here.study(study)
@@ -74,7 +76,7 @@ def show_front(study: str, here: Here) -> dict[str, Any]:
     }
 
 
-@router.get("/sensitivities")
+@router.get("/sensitivities", **answers(Sensitivities))
 def show_sensitivities(study: str, here: Here) -> dict[str, Any]:
     """What each part of the model costs at each type that was probed, on the study's search text."""
     record = here.study(study)
@@ -84,14 +86,14 @@ def show_sensitivities(study: str, here: Here) -> dict[str, Any]:
     return {"study": study, "sensitivities": [{key: getattr(row, key) for key in keys} for row in rows]}
 
 
-@router.get("/trials/{number}/transcripts")
+@router.get("/trials/{number}/transcripts", **answers(Transcripts))
 def list_transcripts(study: str, number: Number, here: Here) -> dict[str, Any]:
     """How a trial behaved, prompt by prompt, beside the source: verdicts and first divergences, no texts."""
     record = here.study(study)
     return {"suites": [_suite(kept, source) for kept, source in behaviours_beside(here, record, number)]}
 
 
-@router.get("/trials/{number}/transcripts/{prompt}")
+@router.get("/trials/{number}/transcripts/{prompt}", **answers(Transcript))
 def show_transcript(study: str, number: Number, prompt: str, here: Here) -> dict[str, Any]:
     """One prompt's answers, the trial's and the source's; loops as [onset, period, length] in tokens."""
     record = here.study(study)
