@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluators.imatrix.collecting import collect_activations
+from evaluators.settings import RuntimeSettings
 from optimizer.cli import run
+from optimizer.sources import open_model
 from tests.evaluators.imatrix.models import experts_model
 from tests.evaluators.imatrix.test_collecting import FIXTURES, TEXT, same_machine
 
@@ -47,6 +50,16 @@ def test_a_stop_says_what_is_kept(
     monkeypatch.setattr("optimizer.commands.imatrix.make_imatrix", stopped)
     assert run(["imatrix", str(experts_model(tmp_path)), "--text", str(TEXT), "-o", str(out)]) == 130
     assert "made.gguf.partial; the same command goes on" in capsys.readouterr().err
+
+
+def test_a_continued_run_says_where_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = experts_model(tmp_path), tmp_path / "made.gguf"
+    flags = ["-c", "128", "-b", "128", "-t", "1"]
+    settings = RuntimeSettings(ctx_size=128, batch_size=128, threads=1)
+    identity, partial = open_model(model).fingerprint, out.with_name("made.gguf.partial")
+    collect_activations([model], TEXT, partial, settings, identity=identity, chunks=2)
+    assert run(["imatrix", str(model), "--text", str(TEXT), "--chunks", "3", *flags, "-o", str(out)]) == 0
+    assert "goes on behind chunk 2 of 3" in capsys.readouterr().err
 
 
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from evaluators.errors import EvaluationError
+from evaluators.imatrix.sums_file import SumsFile
 from evaluators.process import EvaluatorProcess
 from evaluators.settings import RuntimeSettings
 from optimizer.commands.imatrix_shown import coverage_lines, coverage_object, layer_table, weight_table
@@ -87,8 +89,17 @@ def _make(model: ModelFile, order: ImatrixOrder, output: Path, runtime: dict[str
     reporter = TerminalReporter(err())
     evaluator = EvaluatorProcess(RuntimeSettings(**runtime, use_extra_bufts=use_extra_bufts))
     reporter.phase("importance matrix", 1)
+    summed = _summed(output)
+
+    def progress(done: int, total: int) -> None:
+        nonlocal summed
+        if 0 < summed < done:
+            reporter.line(f"goes on behind chunk {summed} of {total}; an earlier run summed these")
+        summed = 0
+        reporter.work(done, total)
+
     try:
-        return make_imatrix(evaluator, model, order, output, lambda done, total: reporter.work(done, total))
+        return make_imatrix(evaluator, model, order, output, progress)
     except BaseException:
         partial = output.with_name(f"{output.name}.partial")
         if partial.exists():
@@ -97,6 +108,14 @@ def _make(model: ModelFile, order: ImatrixOrder, output: Path, runtime: dict[str
     finally:
         reporter.close()
         evaluator.close()
+
+
+def _summed(output: Path) -> int:
+    """Chunks that an interrupted run has left beside `output`."""
+    try:
+        return SumsFile.open(output.with_name(f"{output.name}.partial")).chunks_done
+    except (OSError, EvaluationError):
+        return 0
 
 
 def _coverage(file: ImatrixFile, model: ModelFile) -> Coverage:
