@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+import psycopg
 
 from tests.deployment.compose import ROOT, filled_example, read_compose
 from tests.postgres import USER, PrivateServer, free_port, programs
@@ -44,7 +45,7 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in reversed(self._processes):
+        for name in reversed(list(self._processes)):
             self.stop(name)
 
     def port(self, name: str, port: int) -> int:
@@ -92,6 +93,14 @@ class Lab:
             return process.wait(_END_SECONDS)
         finally:
             kill_session(process.pid)  # as the end of a container ends all that is left in it
+
+    def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
+        """What PostgreSQL has for one of the two users, who have databases of their names."""
+        password = self.variables[f"{database.upper()}_DB_PASSWORD"]
+        port = self._postgres.port
+        address = f"host=127.0.0.1 port={port} user={database} password={password} dbname={database}"
+        with psycopg.connect(address) as connection:
+            return connection.execute(query.encode()).fetchall()
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -164,7 +173,7 @@ def make_databases(server: PrivateServer, environment: dict[str, str]) -> None:
         f"--command=ALTER ROLE {USER} RENAME TO tests",
     ]
     for command in (psql, [str(ROOT / "docker" / "postgres" / "databases.sh")]):
-        subprocess.run(command, env=environment | connection, check=True)
+        subprocess.run(command, env=environment | connection, check=True, stdout=subprocess.DEVNULL)
 
 
 def kill_session(leader: int) -> None:

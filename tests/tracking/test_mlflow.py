@@ -26,12 +26,12 @@ def _mirror(study: Fixture, tracking: Path) -> MlflowMirror:
     return MlflowMirror(study.store, folder=tracking)
 
 
-def _runs(study: Fixture, mirror: MlflowMirror) -> tuple[list, list]:
+def runs(study: Fixture, tracking_uri: str) -> tuple[list, list]:
     """The study's parent and child runs."""
     from mlflow import MlflowClient
 
     record = study.store.study(study.study_id)
-    client = MlflowClient(tracking_uri=mirror.tracking_uri)
+    client = MlflowClient(tracking_uri=tracking_uri)
     experiment = client.get_experiment_by_name("layerquant").experiment_id
     parents = client.search_runs([experiment], f"tags.`layerquant.study` = '{record.name}@{record.created_at:.3f}'")
     children = [
@@ -67,7 +67,7 @@ def test_down_then_up_then_killed_between_sending_and_marking(study: Fixture, tr
     mirror = _mirror(study, tracking)
     assert mirror.catch_up(120) == 0
     mirror.stop()
-    parents, children = _runs(study, mirror)
+    parents, children = runs(study, mirror.tracking_uri)
     assert [run.info.run_name for run in parents] == ["night"]
     assert [run.info.run_name for run in children] == ["0 IQ4_XS", "1", "2"]
     assert [run.data.metrics["mean_kld"] for run in children] == [0.5, 0.25, 0.1]
@@ -79,7 +79,7 @@ def test_down_then_up_then_killed_between_sending_and_marking(study: Fixture, tr
     again = _mirror(study, tracking)
     assert again.catch_up(120) == 0
     again.stop()
-    twice_parents, twice = _runs(study, mirror)
+    twice_parents, twice = runs(study, mirror.tracking_uri)
     assert len(twice_parents) == 1
     assert [run.info.run_id for run in twice] == [run.info.run_id for run in children]
 
@@ -114,7 +114,7 @@ def test_what_a_finished_study_shows(study: Fixture, tracking: Path, tmp_path: P
     mirror = _mirror(study, tracking)
     assert mirror.catch_up(120) == 0
     mirror.stop()
-    (parent,), children = _runs(study, mirror)
+    (parent,), children = runs(study, mirror.tracking_uri)
     assert parent.info.status == "FINISHED"
     assert (parent.data.tags["layerquant.best"], parent.data.metrics["mean_kld"]) == ("0", 0.5)
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
@@ -130,7 +130,7 @@ def test_an_event_that_mlflow_refuses_holds_up_no_other(study: Fixture, tracking
     mirror = _mirror(study, tracking)
     assert mirror.catch_up(120) == 0
     mirror.stop()
-    assert len(_runs(study, mirror)[1]) == 1
+    assert len(runs(study, mirror.tracking_uri)[1]) == 1
     (refused,) = study.store.pending_events()
     assert refused.kind == "artifact"
     assert refused.last_error
