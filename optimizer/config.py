@@ -81,9 +81,23 @@ class BaselineSettings(Settings):
 
 class TrackingSettings(Settings):
     mlflow: str = Field(
-        default="default", description="tracking URI; `default` is SQLite beside the studies; `none` is off"
+        default="default",
+        description="tracking URI; `default` is $MLFLOW_TRACKING_URI, else SQLite beside the studies; `none` is off",
     )
     optuna: bool = Field(default=True, description="keep Optuna's own tables, for optuna-dashboard")
+
+
+class ExecutionSettings(Settings):
+    """Where evaluations run, and how many at a time; docs/execution.md."""
+
+    workers: int = Field(default=1, ge=1, description="evaluators on this machine (--workers)")
+    cluster: str | None = Field(default=None, description="scheduler of a Dask cluster, tcp://… or tls://… (--cluster)")
+    round: int | None = Field(
+        default=None, ge=1, description="proposals asked for together: the trials then do not depend on the workers"
+    )
+    tls_ca: str | None = Field(default=None, description="certificate of the authority that signed all others, PEM")
+    tls_cert: str | None = Field(default=None, description="this machine's certificate, PEM")
+    tls_key: str | None = Field(default=None, description="its key, PEM")
 
 
 class SearchConfig(Settings):
@@ -138,12 +152,16 @@ class SearchConfig(Settings):
     tokens: int | None = Field(
         default=None, gt=0, description="stop proposing once the study has evaluated so many, probes included"
     )
+    database_wait: float = Field(
+        default=600, ge=0, description="seconds that a search waits for a database that is away, before it ends"
+    )
     seed: int = 0
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
     quantization: QuantizationSettings = QuantizationSettings()
     baselines: BaselineSettings = BaselineSettings()
     tracking: TrackingSettings = TrackingSettings()
+    execution: ExecutionSettings = ExecutionSettings()
 
     @field_validator("types", mode="before")
     @classmethod
@@ -183,10 +201,16 @@ class SearchConfig(Settings):
             "trials",
             "hours",
             "tokens",
+            "database_wait",
             "tracking.mlflow",
             "tracking.optuna",
             "quantization.threads",
             "quantization.bank_gib",
+            "execution.workers",
+            "execution.cluster",
+            "execution.tls_ca",
+            "execution.tls_cert",
+            "execution.tls_key",
         }
         mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
         return [

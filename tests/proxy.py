@@ -52,7 +52,7 @@ class Proxy:
         """`then`: called after a question or answer was lost, such as `Proxy.cut`."""
         self.target_port = target_port
         self.lost = 0
-        self._then = then
+        self.then = then
         self._lock = threading.Lock()
         self._connections: list[_Connection] = []
         self._threads: list[threading.Thread] = []
@@ -178,8 +178,8 @@ class Proxy:
         self._forget(connection)
         connection.reset()
         self.lost += 1
-        if self._then is not None:
-            self._then(self)
+        if self.then is not None:
+            self.then(self)
 
     def _end(self, connection: _Connection) -> None:
         """One side ended in order: so does the other."""

@@ -32,7 +32,7 @@ class CompressedJson(TypeDecorator[Any]):
 
 
 def plain_text(text: str | None) -> str | None:
-    """What PostgreSQL takes as text: U+FFFD for NUL and for half a surrogate pair, as a child process may print them."""
+    """What PostgreSQL takes as text: U+FFFD for NUL and for half a surrogate pair, which a child process may print."""
     return None if text is None else text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 

@@ -1,9 +1,9 @@
 """Was it committed? A server that goes away between a commit and its answer leaves that open.
 
-On PostgreSQL each transaction that writes also inserts a token, before its commit. When the answer is lost, the token is
-inserted once more on another connection: if it is there, the transaction was committed; if an unfinished transaction
+On PostgreSQL each transaction that writes also inserts a token, before its commit. When the answer is lost, the token
+is inserted once more on another connection: if it is there, the transaction was committed; if an unfinished transaction
 holds it, the insert waits for that one's end; and if it goes in, nothing was written. PostgreSQL's own
-`pg_xact_status` would do, but for a crash, after which a number may be given again.
+`pg_xact_status` would do, but for a crash, after which a transaction's number may be given again.
 """
 
 import secrets

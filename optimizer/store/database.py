@@ -1,4 +1,4 @@
-"""A connection to the database: transactions that are there as a whole or not at all, and errors that say what to do."""
+"""A connection to the database: transactions, there as a whole or not at all, and errors that say what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -127,5 +127,5 @@ def _prepare_postgresql(connection: Any, record: Any) -> None:
 
 
 def _postgresql_json(value: Any) -> str:
-    """PostgreSQL's text knows neither NUL nor half a surrogate pair, which a damaged answer may hold: U+FFFD instead."""
+    """PostgreSQL's text knows neither NUL nor half a surrogate pair, which an answer may hold: U+FFFD instead."""
     return _ESCAPES.sub(lambda found: r"\ufffd" if found[1] else found[0], canonical_json(value))

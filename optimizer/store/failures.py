@@ -52,11 +52,12 @@ _REFUSALS = (
     (r'role ".*" does not exist', "the server knows no such user. Make it: createuser --pwprompt user"),
     (r"no pg_hba\.conf entry|SSL.*(required|not support)|certificate", "the server does not let this host or user in. "
      "Add them to its pg_hba.conf, or set sslmode in the URL"),
+    (r"closed the connection|terminating connection|broken", "the connection to the server broke off"),
     (r"could not translate host name|[Nn]ame or service not known|resolve host",
      "its host name is not known. Check it in --database"),
     (r"Connection refused|timeout expired|timed out|[Nn]o route|unreachable|No such file",
      "the server does not answer. Start it, or check host and port in --database"),
-    (r"starting up|shutting down|recovery mode|not yet accepting", "the server is starting or stopping. Try again soon"),
+    (r"starting up|shutting down|recovery mode|not yet accepting", "the server starts or stops. Try again soon"),
     (r"too many clients|connection slots", _POSTGRESQL["53300"]),
 )  # fmt: skip
 """A connection that fails carries no SQLSTATE, only the server's words."""
@@ -64,7 +65,7 @@ _ANSWERED = re.compile(
     r"FATAL|fe_sendauth|no password supplied|does not support SSL|invalid (connection|URI|sslmode|port|integer)"
 )
 _ANSWERED_BUT_PASSING = re.compile(
-    r"starting up|shutting down|recovery mode|not yet accepting|too many clients|connection slots|terminating connection"
+    r"(start|shutt)ing (up|down)|recovery mode|not yet accepting|too many clients|connection slots|terminating conn"
 )
 
 

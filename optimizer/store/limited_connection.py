@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that does not wait for ever: a firewall or a proxy may swallow an answer without a word."""
+"""A connection to PostgreSQL that does not wait for ever: a firewall or a proxy may swallow an answer unsaid."""
 
 import time
 from collections.abc import Generator
@@ -13,9 +13,9 @@ from optimizer.store.engines import SILENCE_SECONDS
 class LimitedConnection(psycopg.Connection[Any]):
     """Raises OperationalError, and counts as lost, when the server is silent for SILENCE_SECONDS."""
 
-    def wait(self, generator: Any, interval: float = 0.1, **options: Any) -> Any:
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return super().wait(_limited(generator), interval, **options)
+            return super().wait(_limited(gen), *arguments, **options)
         except _Silent as silent:
             self.close()  # without a word to the server, and SQLAlchemy sees that it is gone
             raise psycopg.OperationalError(str(silent)) from None

@@ -10,7 +10,7 @@ from optimizer.errors import ConfigError, StorageError
 
 DATABASE_NAME = "layerquant.db"
 
-_DRIVERS = {name: "postgresql+psycopg" for name in ("postgresql", "postgres", "postgresql+psycopg")}
+_DRIVERS = dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), "postgresql+psycopg")
 _EXAMPLES = "sqlite:///studies/my.db or postgresql://user@host/database"
 
 

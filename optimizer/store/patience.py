@@ -97,7 +97,7 @@ def patient(kind: Kind) -> Kind:
     return kind
 
 
-_NO_TRANSACTIONS = {"open", "close", "reading", "writing"}
+_NO_TRANSACTIONS = {"open", "close", "reading", "writing", "wait_when_away"}
 
 
 def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:

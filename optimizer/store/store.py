@@ -19,18 +19,20 @@ class Store(Trials, Studies, Outbox, Overview, Behaviours, Removal):
     """`Trials` brings the catalogue, `Studies` the leases. Safe to use from several threads and processes."""
 
     @classmethod
-    def open(
-        cls, url_or_path: str | Path, *, patience_seconds: float = 0.0, say: Callable[[str], None] | None = None
-    ) -> Self:
+    def open(cls, url_or_path: str | Path) -> Self:
         """A database URL, a file, or the studies' folder (its `layerquant.db`). Made or migrated where needed.
 
-        patience_seconds: once open, a database that goes away is waited for so long, by every call; `say` is told.
-        Raises StorageError for a database that is newer, damaged, another program's or not writable, and at once for
-        a server that does not answer.
+        Raises StorageError for a database that is newer, damaged, another program's or not writable, and for a server
+        that does not answer.
         """
-        store = cls(database_url(url_or_path))
-        store.patience = Patience(patience_seconds, say)
-        return store
+        return cls(database_url(url_or_path))
+
+    def wait_when_away(self, seconds: float, say: Callable[[str], None]) -> None:
+        """From now on every call waits for a database that cannot be reached, for so long at most; `say` is told.
+
+        Without it, such a call raises StorageError at once.
+        """
+        self.patience = Patience(seconds, say)
 
     def __enter__(self) -> Self:
         return self

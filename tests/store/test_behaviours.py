@@ -1,6 +1,5 @@
 """Answers to prompts are kept once, whole, and told apart by everything that changes them."""
 
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,9 +59,8 @@ def test_other_settings_are_another_result(store: Store, study: Fixture) -> None
 
 def test_transcripts_are_compressed(store: Store, study: Fixture) -> None:
     store.add_behaviour(record(study))
-    connection = sqlite3.connect(store.location)
-    (size,) = connection.execute("SELECT length(prompts) FROM behaviours").fetchone()
-    connection.close()
+    with store.reading() as session:
+        size = session.connection().exec_driver_sql("SELECT length(prompts) FROM behaviours").scalar_one()
     assert size < len(TEXT) / 10
 
 

@@ -148,19 +148,19 @@ def test_an_error_undoes_the_whole_transaction(tmp_path: Path) -> None:
         assert store.find_evaluations(study.recipe_id, study.text_id, study.settings_key) == []
 
 
-def test_many_threads_start_and_open_at_once(tmp_path: Path) -> None:
+def test_many_threads_start_and_open_at_once(database: str) -> None:
     """Eight openings of one new database, and eight writers to one study: nobody fails, no number comes twice."""
     failures: list[Exception] = []
 
     def open_and_close() -> None:
         try:
-            Store.open(tmp_path).close()
+            Store.open(database).close()
         except Exception as error:
             failures.append(error)
 
     _together(open_and_close)
     assert failures == []
-    with Store.open(tmp_path) as store:
+    with Store.open(database) as store:
         study = new_study(store)
         _together(lambda: study.finish(study.start()))
         assert [trial.number for trial in store.trials(study.study_id)] == list(range(8))

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from optimizer.store import NewEvent, Store, TrialOutcome
 from tests.store.studies import new_study
@@ -34,19 +33,19 @@ while True:
 """
 
 
-def test_kill_9_in_the_middle_of_writing(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
+def test_kill_9_in_the_middle_of_writing(database: str) -> None:
+    with Store.open(database) as store:
         study = new_study(store)
         store.release_lease(study.lease)
     for kill in range(KILLS):
-        command = [sys.executable, "-c", SEARCH, str(tmp_path)]
+        command = [sys.executable, "-c", SEARCH, database]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             told = [process.stdout.readline() for _ in range(5)]
             time.sleep(0.007 * kill)
             process.send_signal(signal.SIGKILL)
         assert all(told)
-    with Store.open(tmp_path) as store:
+    with Store.open(database) as store:
         lease = store.acquire_lease(study.study_id, 60)  # its holder is gone: no wait
         for interrupted in store.reconcile(lease):
             number = interrupted.trial.number

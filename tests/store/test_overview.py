@@ -1,13 +1,12 @@
 """What `status`, `trials --csv` and the reports read."""
 
 import time
-from pathlib import Path
 
 import pytest
 
 from optimizer.errors import StudyError
 from optimizer.store import NewEvent, Store
-from tests.store.studies import Fixture
+from tests.store.studies import Fixture, new_study
 
 
 def test_status_of_a_new_study(store: Store, study: Fixture) -> None:
@@ -24,9 +23,9 @@ def test_a_killed_search_is_not_shown_as_running(store: Store, study: Fixture) -
     assert (status.state, status.holder, status.phase) == ("paused", None, "search")
 
 
-def test_another_process_reads_while_one_writes(store: Store, study: Fixture, tmp_path: Path) -> None:
+def test_another_process_reads_while_one_writes(store: Store, study: Fixture) -> None:
     study.finish(study.start())
-    with Store.open(tmp_path) as other, store.writing() as session:
+    with Store(store.url) as other, store.writing() as session:
         session.connection().exec_driver_sql("UPDATE trials SET mean_kld = 9")
         assert other.status(study.study_id).trials["complete"] == 1
         assert [trial.mean_kld for trial in other.trials(study.study_id)] == [0.5]
@@ -71,7 +70,8 @@ def test_no_such_study(store: Store) -> None:
             ask(4)
 
 
-def test_the_table_of_ten_thousand_trials_takes_less_than_a_second(store: Store, study: Fixture) -> None:
+def test_the_table_of_ten_thousand_trials_takes_less_than_a_second(sqlite_store: Store) -> None:
+    store, study = sqlite_store, new_study(sqlite_store)
     params = {f"blk.{layer}.{group}": "Q4_K" for layer in range(32) for group in ("attn", "ffn")}
     trial = study.finish(study.start(params=params, layer_types="x" * 2000))
     with store.writing() as session:
@@ -105,4 +105,4 @@ def _columns_after_number(store: Store) -> str:
 
 def _set_durations(store: Store, seconds: float) -> None:
     with store.writing() as session:
-        session.connection().exec_driver_sql("UPDATE trials SET duration_seconds = ?", (seconds,))
+        session.connection().exec_driver_sql(f"UPDATE trials SET duration_seconds = {seconds}")
