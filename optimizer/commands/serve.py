@@ -38,12 +38,19 @@ def serve(
     notify_on: Annotated[
         str | None, typer.Option("--notify-on", help=f"{', '.join(KINDS)}; by default the first two.")
     ] = None,
+    optuna_dashboard: Annotated[
+        str | None, typer.Option("--optuna-dashboard", help="Its address, for links from the studies' pages.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option("--mlflow", help="Address of an MLflow server, for links from the studies' pages.")
+    ] = None,
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
 ) -> None:
     """Answer at an address: launch, watch and stop searches, compare what they found, take the winner home."""
     from optimizer.service.app import make_app  # and below: for this command alone
+    from optimizer.service.elsewhere import checked_address
     from optimizer.service.server import run_server
 
     token = read_token(token_file) if token_file is not None else os.environ.get(TOKEN_VARIABLE)
@@ -60,6 +67,8 @@ def serve(
         running,
         tuple(name or []),
         notify=NotifySettings.of(os.environ, notify_command, notify_on),
+        optuna_dashboard=optuna_dashboard and checked_address(optuna_dashboard, "--optuna-dashboard"),
+        mlflow=mlflow and checked_address(mlflow, "--mlflow"),
     )
     shown = f"[{host}]" if ":" in host else host
     err().print(f"layerquant answers at http://{shown}:{port}", soft_wrap=True)

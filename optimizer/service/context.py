@@ -2,16 +2,19 @@
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from optimizer.commands.studies import status_object
 from optimizer.service.audit import Audit
+from optimizer.service.elsewhere import Elsewhere
 from optimizer.service.jobs import Job
 from optimizer.service.places import Places
 from optimizer.service.problems import NotFound
 from optimizer.service.settings import ServiceSettings
+from optimizer.service.summaries import Summaries
 from optimizer.service.supervisor import Supervisor
 from optimizer.service.watchers import Watchers
 from optimizer.store import Store, StudyRecord
@@ -30,6 +33,11 @@ class Service:
 
     launching: threading.Lock = field(default_factory=threading.Lock)
     watchers: Watchers = field(default_factory=Watchers)
+    summaries: Summaries = field(default_factory=Summaries)
+
+    @cached_property
+    def elsewhere(self) -> Elsewhere:
+        return Elsewhere(self.settings.optuna_dashboard, self.settings.mlflow)
 
     def study(self, name: str) -> StudyRecord:
         """Raises NotFound."""
@@ -56,13 +64,17 @@ class Service:
 
     def _view(self, record: StudyRecord | None, job: Job | None, name: str) -> dict[str, Any]:
         shown = _nothing_yet(name) if record is None else status_object(self.store, record)
-        if job is not None and job.state == "queued":
-            shown["state"] = "queued"
-        elif job is not None and job.state == "running" and shown["state"] != "running":
-            shown["state"] = "starting"
-        elif record is None:
-            shown["state"] = "failed"
-        return shown | {"job": None if job is None else job.as_json()}
+        state = shown_state(None if record is None else shown["state"], job)
+        return shown | {"state": state, "job": None if job is None else job.as_json()}
+
+
+def shown_state(state: str | None, job: Job | None) -> str:
+    """state: of the study's record; None where only a job knows of it."""
+    if job is not None and job.state == "queued":
+        return "queued"
+    if job is not None and job.state == "running" and state != "running":
+        return "starting"
+    return state or "failed"
 
 
 def _nothing_yet(name: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from optimizer.sources.named_texts import named_text
 
 MAX_FILES = 2000
 MAX_DEPTH = 4
-_FILES_OF_CONFIG = ("model", "search_text", "report_text", "imatrix", "imatrix_text", "sensitivities")
+FILES_OF_CONFIG = ("model", "search_text", "report_text", "imatrix", "imatrix_text", "sensitivities")
 _WORDS = frozenset({"auto", "none"})
-_BUNDLED_FOLDERS = ("demo", "prompts", "configs")
+BUNDLED_FOLDERS = ("demo", "prompts", "configs")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Places:
         if not name or "\0" in name or len(name) > 4096:
             raise Refused(f"{name!r:.80} is no path")
         given = Path(name)
-        places = (*self.folders, *(BUNDLED / each for each in _BUNDLED_FOLDERS))
+        places = (*self.folders, *(BUNDLED / each for each in BUNDLED_FOLDERS))
         tried = [given] if given.is_absolute() else [folder / given for folder in (*self.folders, BUNDLED)]
         inside = False
         for path in tried:
@@ -65,7 +65,7 @@ class Places:
     def confine(self, config: SearchConfig) -> SearchConfig:
         """The settings with every file by its whole path. Raises Refused where one lies outside."""
         changes: dict[str, object] = {}
-        for key in _FILES_OF_CONFIG:
+        for key in FILES_OF_CONFIG:
             value = getattr(config, key)
             if value is None or value in _WORDS or is_hub_name(value) or (key.endswith("_text") and named_text(value)):
                 continue

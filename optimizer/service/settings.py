@@ -29,6 +29,9 @@ class ServiceSettings:
     """Further host names that requests may be addressed to, such as that of a proxy before the service."""
     max_body_bytes: int = MAX_BODY_BYTES
     notify: NotifySettings = field(default_factory=NotifySettings)
+    optuna_dashboard: str | None = None
+    """Addresses of servers that show the same studies; the pages link there while they answer."""
+    mlflow: str | None = None
     program: tuple[str, ...] = LAYERQUANT
     """What runs a command; another one in tests."""
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -11,13 +12,17 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from optimizer.commands import plan
 from optimizer.config import BUNDLED
+from optimizer.errors import DownloadError
 from optimizer.export.layer_map import layer_map
+from optimizer.gguf.model_file import ModelFile
 from optimizer.service.app import make_app
+from optimizer.service.pages import launch
 from optimizer.service.pages.compare import difference_map
 from optimizer.service.pages.sensitivity_figure import MOST, sensitivity_figure
 from optimizer.service.settings import ServiceSettings
-from optimizer.store import TrialOutcome
+from optimizer.store import Store, TrialOutcome
 from optimizer.store.schema import Trial
 from optimizer.workplace import Workplace
 from tests.store.studies import new_study
@@ -67,10 +72,69 @@ def test_what_is_not_there_is_a_page_with_a_way_out(client: TestClient, path: st
 
 
 def test_a_part_that_fails_is_shown_in_its_place(client: TestClient) -> None:
-    answer = client.get("/studies/night/trials/1/recipe", headers={"HX-Request": "true"})
+    answer = client.get("/studies/night/trials/99/recipe", headers={"HX-Request": "true"})
     assert answer.status_code == 200  # htmx puts no others in
     assert 'role="alert"' in answer.text
     assert "<html" not in answer.text
+
+
+def test_without_its_model_a_trial_says_why_there_are_no_flags(client: TestClient) -> None:
+    """This study never had one."""
+    part = client.get("/studies/night/trials/1/recipe", headers={"HX-Request": "true"}).text
+    assert 'role="alert"' in part
+    assert "cannot be read" in part
+    assert '<pre id="layer-types" tabindex="0">[[0,&#34;Q4_K&#34;]]</pre>' in part
+    assert "Copy LAYER_TYPES" in part
+    assert "Tensor-type file" not in part
+
+
+def finish(settings: ServiceSettings, **report: object) -> None:
+    with settings.workplace.open_store() as store:
+        study = store.find_study("night")
+        assert study is not None
+        lease = store.acquire_lease(study.id, 60)
+        store.update_study(lease, state="finished", target_trials=3, **report)
+        store.release_lease(lease)
+
+
+def test_a_finished_study_is_searched_further_from_its_page(settings: ServiceSettings) -> None:
+    program = (sys.executable, "-c", "import time; time.sleep(60)")
+    with TestClient(make_app(replace(settings, program=program)), base_url="http://127.0.0.1:8642") as client:
+        assert 'id="action-further"' not in client.get("/studies/night").text  # paused: it is resumed
+        finish(settings)
+        page = client.get("/studies/night").text
+        assert 'name="trials" type="number" min="4"' in page
+        assert 'data-post="/api/studies/night/resume"' in page
+        job = client.post("/api/studies/night/resume", json={"trials": 4, "hours": 0.5}).json()["job"]
+        assert "--trials 4 --hours 0.5" in job["command"]
+        assert 'id="action-stop"' in client.get("/studies/night").text
+        client.post("/api/studies/night/stop", json={"at_once": True})
+
+
+def test_the_list_is_sent_again_only_when_it_has_changed(
+    client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with settings.workplace.open_store() as store:
+        study = store.find_study("night")
+        assert study is not None
+        lease = store.acquire_lease(study.id, 60)
+        store.update_study(lease, state="running")
+        page = client.get("/").text
+        found = re.search(r'hx-get="(/studies\?version=\w+)"', page)
+        assert found is not None
+        read: list[int] = []
+        whole = Store.ended_trials
+        monkeypatch.setattr(Store, "ended_trials", lambda self, key: read.append(key) or whole(self, key))
+        assert client.get(found[1]).status_code == 204
+        assert read == []  # no trial has ended: none is read
+        recipe = store.trials(study.id)[0].recipe_id
+        started = store.start_trial(lease, origin="mean", recipe_id=recipe, size_bytes=90, params={})
+        store.finish_trial(lease, started.id, TrialOutcome("complete", mean_kld=0.05))
+        fresh = client.get(found[1])
+        assert fresh.status_code == 200
+        assert "<b>trial 4</b>" in fresh.text
+        assert read == [study.id]
+        store.release_lease(lease)
 
 
 def test_nothing_is_sent_while_nothing_changes(client: TestClient, settings: ServiceSettings) -> None:
@@ -157,7 +221,7 @@ class TestNewSearch:
             assert command is not None
             made = client.post("/api/studies", json={"yaml": shown[1]}).json()
             kept = settings.workplace.study_folder(made["study"]) / "config.yaml"
-            assert kept.read_text() == shown[1]
+            assert kept.read_text() == shown[1].replace("demo/model/demo-F16.gguf", DEMO)
             assert made["job"]["command"] == command[1]
             waiting = client.get(f"/studies/{made['study']}").text
             assert "No trial has ended yet" in waiting
@@ -172,8 +236,45 @@ class TestNewSearch:
 
     def test_starts_from_a_configuration(self, client: TestClient) -> None:
         page = client.get("/new", params={"config": "demo"}).text
-        assert f'value="{DEMO}"' in page
+        assert 'value="demo/model/demo-F16.gguf"' in page
         assert "chunks: 48" in page
+
+    def test_no_page_shows_the_machine_s_paths(
+        self, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = settings.workplace.studies.parent
+        monkeypatch.chdir(home)  # the folder that the service runs in
+        shutil.copy(DEMO, settings.models[0] / "mine.gguf")
+        (settings.models[0] / "text.txt").write_text("words")
+        with TestClient(make_app(settings), base_url="http://127.0.0.1:8642") as client:
+            page = client.get("/new").text
+            assert 'data-value="mine.gguf"' in page
+            assert '<option value="text.txt">' in page
+            preview = self.ask(client, model="mine.gguf", search_text="demo/texts/search.txt", study="mine")
+            assert "layerquant search studies/mine/config.yaml --study mine --studies studies" in preview
+            assert "model: mine.gguf" in preview
+            assert str(home) not in page + preview
+            assert str(BUNDLED) not in page + preview
+
+    def test_a_model_of_the_hub_is_planned_by_its_header(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launch, "open_model", lambda name, planning: None)
+        monkeypatch.setattr(plan, "open_model", lambda name, planning: ModelFile.open(Path(DEMO), planning=True))
+        page = self.ask(client, model="hf://someone/models/demo-F16.gguf", budget="IQ4_XS")
+        assert "3,740,480 bytes" in page
+        assert "Launch the search" in page
+
+    def test_without_the_hub_it_is_planned_when_it_starts(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(name: str, planning: bool) -> None:
+            raise DownloadError("the hub cannot be reached")
+
+        monkeypatch.setattr(launch, "open_model", away)
+        page = self.ask(client, model="hf://someone/models/demo-F16.gguf")
+        assert "planned when the search starts: the hub cannot be reached" in page
+        assert "Launch the search" in page
 
 
 def test_difference_map_counts_bits_of_the_other_against_the_first() -> None:

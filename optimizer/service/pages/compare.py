@@ -11,9 +11,10 @@ from optimizer.search.racing import PairedDifference
 from optimizer.search.racing import compare as paired_difference
 from optimizer.service.context import Here
 from optimizer.service.pages.rendering import page_router, render
-from optimizer.service.pages.study_data import kind_of, label_of, map_of
+from optimizer.service.pages.study_data import label_of, map_of
 from optimizer.service.pages.trial_data import TextScore, scores_of
 from optimizer.service.problems import NotFound
+from optimizer.service.summaries import kind_of
 from optimizer.store import TrialRecord
 
 MOST = 6

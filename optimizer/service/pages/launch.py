@@ -1,7 +1,6 @@
 """`/new`: a search put together in a form, with its sizes as one types, and the YAML and command that it will run."""
 
 import json
-import shlex
 from typing import Any
 
 import yaml
@@ -11,13 +10,15 @@ from starlette.datastructures import QueryParams
 from evaluators.errors import EvaluationError
 from optimizer.commands.search import study_name_of
 from optimizer.config import BUNDLED, SAMPLERS, SearchConfig, read_yaml
-from optimizer.errors import ConfigError, LayerquantError
+from optimizer.errors import ConfigError, DownloadError, LayerquantError
 from optimizer.search.space_building import K_LAYER_TYPES, K_TENSOR_TYPES
 from optimizer.service import launching
 from optimizer.service.context import Here, Service
 from optimizer.service.pages.rendering import page_router, render
+from optimizer.service.pages.short_names import short_command, short_name, short_settings
 from optimizer.service.problems import NotFound
 from optimizer.service.routes.models import list_files, list_models, show_plan
+from optimizer.sources import open_model
 from optimizer.sources.hub_name import is_hub_name
 
 FIELDS = (
@@ -36,9 +37,13 @@ router = page_router()
 def show(request: Request, here: Here, config: str = "") -> Response:
     """config: a file of configs/ to start from."""
     files, models = list_files(here), list_models(here)
+    for name in ("texts", "imatrices"):
+        files[name] = [short_name(here.places, path) for path in files[name]]
+    for model in models["models"]:
+        model["path"] = short_name(here.places, model["path"])
     if config and config not in files["configs"]:
         raise NotFound(f"there is no configuration {config!r:.80}; shipped are {', '.join(files['configs'])}")
-    tree = _own_files(read_yaml(BUNDLED / "configs" / f"{config}.yaml")) if config else {}
+    tree = dict(read_yaml(BUNDLED / "configs" / f"{config}.yaml")) if config else {}
     fields = SHOWN | {name: _shown(tree.pop(name)) for name in FIELDS if name in tree}
     values = {name: fields.get(name, "") for name in FIELDS}
     rest = yaml.safe_dump(tree, sort_keys=False) if tree else ""
@@ -61,17 +66,19 @@ def preview(request: Request, here: Here) -> Response:
     """Sizes, YAML and command for the form's values; what is wrong with them is said in their place."""
     given = request.query_params
     if not given.get("model", "").strip():
-        return render(request, "new_preview.html.j2", error="", plan=None, yaml="", command="")
+        return render(request, "new_preview.html.j2", error="", later="", plan=None, yaml="", command="")
     plan: dict[str, Any] | None = None
-    error = text = command = ""
+    error = later = text = command = ""
     try:
         tree = settings_of(given)
         text, command = what_runs(here, tree)
         plan = _plan(here, tree)
+    except DownloadError as away:
+        later = str(away)
     except (LayerquantError, EvaluationError) as problem:
         error = str(problem)
         plan = plan or _plan_without_budget(here, given)
-    return render(request, "new_preview.html.j2", error=error, plan=plan, yaml=text, command=command)
+    return render(request, "new_preview.html.j2", error=error, later=later, plan=plan, yaml=text, command=command)
 
 
 def settings_of(given: QueryParams) -> dict[str, Any]:
@@ -90,21 +97,24 @@ def settings_of(given: QueryParams) -> dict[str, Any]:
 
 
 def what_runs(here: Service, tree: dict[str, Any]) -> tuple[str, str]:
-    """The YAML that launching writes down, and the command that it queues. Raises ConfigError or Refused."""
+    """The YAML that is launched, and the command that it queues, with the files by short names: both are what is
+    written down and run, where those names are found. Raises ConfigError or Refused.
+    """
     config = here.places.confine(SearchConfig.load(None, tree))
     name = study_name_of(config, config.model.rpartition("/")[2].removesuffix(".gguf"))
     kept = config.model_copy(update={"study": name}).model_dump(mode="json", exclude_defaults=True)
     path = here.settings.workplace.study_folder(name) / launching.CONFIG_NAME
     words = ["layerquant", "search", str(path.resolve()), "--study", name, *launching.where(here)]
-    return yaml.safe_dump(json.loads(json.dumps(kept)), sort_keys=False), shlex.join(words)
+    shown = short_settings(here.places, json.loads(json.dumps(kept)))
+    return yaml.safe_dump(shown, sort_keys=False), short_command(words)
 
 
 def _plan(here: Service, tree: dict[str, Any]) -> dict[str, Any]:
-    types = tree.get("types")
+    model, types = str(tree["model"]), tree.get("types")
+    if is_hub_name(model):
+        open_model(model, planning=True)  # its header is fetched before the lock below is taken
     named = types if isinstance(types, str) or types is None else ",".join(types)
-    return show_plan(
-        here, str(tree["model"]), tree.get("budget"), str(tree.get("units", "layers")), named, tree.get("imatrix")
-    )
+    return show_plan(here, model, tree.get("budget"), str(tree.get("units", "layers")), named, tree.get("imatrix"))
 
 
 def _plan_without_budget(here: Service, given: QueryParams) -> dict[str, Any] | None:
@@ -113,16 +123,6 @@ def _plan_without_budget(here: Service, given: QueryParams) -> dict[str, Any] | 
         return show_plan(here, given.get("model", "").strip(), None, given.get("units") or "layers", None, None)
     except (LayerquantError, EvaluationError):
         return None
-
-
-def _own_files(tree: dict[str, Any]) -> dict[str, Any]:
-    """A shipped file names what lies beside layerquant; here by its whole path, as everything else."""
-    found = dict(tree)
-    for name in ("model", "search_text", "report_text", "imatrix_text"):
-        value = found.get(name)
-        if isinstance(value, str) and not is_hub_name(value) and (BUNDLED / value).is_file():
-            found[name] = str(BUNDLED / value)
-    return found
 
 
 def _shown(value: Any) -> str:

@@ -1,74 +1,86 @@
 """`/`: every study with its state, its progress, and its best beside the best preset of its bytes."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
-from optimizer.service.context import Here, Service
-from optimizer.service.pages.rendering import page_router, render
-from optimizer.service.pages.study_data import StudyData, label_of, study_data
+from optimizer.service.context import Here, Service, shown_state
+from optimizer.service.jobs import Job
+from optimizer.service.pages.rendering import duration_text, page_router, render
+from optimizer.service.pages.study_data import label_of
+from optimizer.store import StudyRecord
+
+ACTIVE = ("running", "queued", "starting")
 
 router = page_router()
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One study as the list shows it. `done`, `total`: trials."""
+    """One study as the list shows it. `done`, `total`: trials. `left`: time, in words."""
 
     name: str
     state: str
-    phase: str
-    done: int
-    total: int | None
-    eta_seconds: float | None
-    best: str
-    size_bytes: int | None
-    kld: float | None
-    standard_error: float | None
-    preset: str
-    ratio: float | None
-    error: str
+    phase: str = ""
+    done: int = 0
+    total: int | None = None
+    left: str = ""
+    best: str = ""
+    size_bytes: int | None = None
+    kld: float | None = None
+    standard_error: float | None = None
+    preset: str = ""
+    ratio: float | None = None
+    error: str = ""
 
 
 @router.get("/")
 def index(request: Request, here: Here) -> Response:
-    studies = _studies(here)
-    return render(request, "index.html.j2", studies=studies, active=_active(studies))
+    return render(request, "index.html.j2", **_shown(_studies(here)))
 
 
 @router.get("/studies")
-def list_part(request: Request, here: Here) -> HTMLResponse:
-    """The list alone, as the page asks for it while something runs."""
-    studies = _studies(here)
-    return render(request, "index_list.html.j2", studies=studies, active=_active(studies))
+def list_part(request: Request, here: Here, version: str = "") -> Response:
+    """The list alone, as the page asks for it while something runs; nothing where `version` is still the page's."""
+    shown = _shown(_studies(here))
+    if shown["version"] == version:
+        return Response(status_code=204)
+    return render(request, "index_list.html.j2", **shown)
+
+
+def _shown(studies: Sequence[Listed]) -> dict[str, object]:
+    version = hashlib.sha256(repr(studies).encode()).hexdigest()[:16]
+    return {"studies": studies, "active": any(each.state in ACTIVE for each in studies), "version": version}
 
 
 def _studies(here: Service) -> list[Listed]:
-    """Newest first."""
-    return [_listed(study_data(here, str(view["study"]))) for view in reversed(here.views())]
+    """Newest first, those that only wait in the queue before all others."""
+    records = {record.name: record for record in here.store.studies()}
+    jobs = {job.study: job for job in here.supervisor.jobs() if job.kind == "search"}
+    return [_listed(here, name, records.get(name), jobs.get(name)) for name in reversed({**records, **jobs})]
 
 
-def _active(studies: list[Listed]) -> bool:
-    return any(each.state in ("running", "queued", "starting") for each in studies)
-
-
-def _listed(data: StudyData) -> Listed:
-    view, best, preset = data.view, data.best, data.best_preset
-    counts: dict[str, Any] = view["trials"]
+def _listed(here: Service, name: str, record: StudyRecord | None, job: Job | None) -> Listed:
+    error = (job.error if job else None) or ""
+    if record is None:
+        return Listed(name, shown_state(None, job), error=error)
+    status, found = here.store.status(record.id), here.summaries.of(here.store, record)
+    state, best, preset = shown_state(status.state, job), found.best, found.preset
     return Listed(
-        name=data.name,
-        state=str(view["state"]),
-        phase=str(view["phase"] or ""),
-        done=counts["complete"] + counts["pruned"],
-        total=view["target_trials"],
-        eta_seconds=view["eta_seconds"] if data.active else None,
+        name=name,
+        state=state,
+        phase=status.phase or "",
+        done=status.trials["complete"] + status.trials["pruned"],
+        total=status.target_trials,
+        left=duration_text(status.eta_seconds) if state in ACTIVE else "",
         best="" if best is None else label_of(best),
         size_bytes=None if best is None else best.size_bytes,
         kld=None if best is None else best.mean_kld,
         standard_error=None if best is None else best.mean_kld_standard_error,
         preset="" if preset is None else str(preset.name),
-        ratio=data.ratio,
-        error=str((view["job"] or {}).get("error") or ""),
+        ratio=found.ratio,
+        error=error,
     )

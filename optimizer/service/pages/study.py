@@ -1,5 +1,6 @@
 """`/studies/STUDY`: the front, the winner's layer map and every trial, kept fresh while the search runs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -11,6 +12,7 @@ from optimizer.search.study_report import honesty_of
 from optimizer.service.context import Here, Service
 from optimizer.service.pages.rendering import page_router, render
 from optimizer.service.pages.sensitivity_figure import sensitivity_figure
+from optimizer.service.pages.short_names import short_settings
 from optimizer.service.pages.study_data import StudyData, map_of, study_data
 from optimizer.service.routes.trials import show_sensitivities
 
@@ -35,6 +37,12 @@ def live(request: Request, study: str, here: Here, version: str = "") -> Respons
 def progress(request: Request, study: str, here: Here) -> Response:
     """The line that changes every second."""
     return render(request, "study_progress.html.j2", view=here.view(study))
+
+
+@router.get("/studies/{study}/elsewhere")
+def elsewhere(request: Request, study: str, here: Here) -> Response:
+    """Links to what else shows the study; apart from the page, which does not wait for other servers."""
+    return render(request, "study_elsewhere.html.j2", links=here.elsewhere.links(here.study(study)))
 
 
 def _values(here: Service, data: StudyData) -> dict[str, Any]:
@@ -62,7 +70,17 @@ def _values(here: Service, data: StudyData) -> dict[str, Any]:
         "layers": layers,
         "honesty": honesty,
         "charts": data.figures() | {"figures": figures},
+        "least_further": _least_further(data),
         "first": here.store.count_settled_trials(record.id) if record is not None else 0,
-        "config": dict(record.config) if record is not None else {},
+        "config": short_settings(here.places, record.config) if record is not None else {},
         "log": here.supervisor.log_tail(data.name) if (data.view["job"] or {}).get("error") else "",
     }
+
+
+def _least_further(data: StudyData) -> int | None:
+    """The fewest trials for each budget that continue a finished study; None for one that is not."""
+    if data.view["state"] != "finished":
+        return None
+    counts: Mapping[str, int] = data.view["trials"]
+    asked = max(data.view["target_trials"] or 0, counts["complete"] + counts["pruned"])
+    return int(asked) // (len(data.report.fronts) if data.report else 1) + 1

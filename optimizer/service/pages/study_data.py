@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,16 @@ from optimizer.export.layer_map import LayerMap, layer_map
 from optimizer.export.report_view import Report
 from optimizer.gguf.model_file import ModelFile
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.baselines import PRESET
-from optimizer.search.best import (
-    PROMPTS_SOLVED,
-    PROMPTS_TOTAL,
-    RIVALS_ONLY,
-    best_of_study,
-    kept_out,
-    only_lucky,
-    winners,
-)
+from optimizer.search.best import PROMPTS_SOLVED, PROMPTS_TOTAL, RIVALS_ONLY, kept_out, only_lucky
 from optimizer.search.study_report import TOKENS_BEFORE_TRIALS
 from optimizer.service.context import Service
+from optimizer.service.summaries import Summary, full_kld, kind_of, summarize
 from optimizer.store import StudyRecord, TrialRecord
+from optimizer.store.records import Half
 
-ESTIMATE = "full_text_estimate"
-"""Metric of a pruned trial: what its KLD would be on all chunks."""
 COLUMNS = (
     "number", "state", "name", "kind", "bytes", "kld", "error", "estimate", "perplexity", "solved", "prompts",
-    "tokens", "predicted", "note",
+    "tokens", "predicted", "note", "speed",
 )  # fmt: skip
 
 
@@ -43,6 +34,8 @@ class StudyData:
     record: StudyRecord | None
     trials: Sequence[TrialRecord]
     parameters: int | None
+    speeds: Mapping[Half, Mapping[int, float]] = field(default_factory=dict)
+    """Half of a suite -> trial -> tokens a second of its answers."""
 
     @property
     def name(self) -> str:
@@ -64,14 +57,20 @@ class StudyData:
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     @cached_property
+    def summary(self) -> Summary:
+        return summarize(self.record, self.trials)
+
+    @property
     def best(self) -> TrialRecord | None:
-        """The report's winner, of its largest budget; without a report the best so far."""
-        if self.record is None:
-            return None
-        numbers = winners(self.record.report)
-        if numbers:
-            return next((trial for trial in self.trials if trial.number == numbers[-1]), None)
-        return best_of_study(self.record, self.trials)
+        return self.summary.best
+
+    @property
+    def best_preset(self) -> TrialRecord | None:
+        return self.summary.preset
+
+    @property
+    def ratio(self) -> float | None:
+        return self.summary.ratio
 
     @cached_property
     def report(self) -> Report | None:
@@ -79,31 +78,10 @@ class StudyData:
             return None
         return Report.from_json(self.record.report)
 
-    @cached_property
-    def best_preset(self) -> TrialRecord | None:
-        """The stock preset of least KLD on search text among those of the budget's bytes or fewer."""
-        best = self.best
-        if best is None:
-            return None
-        limit = max(best.budget_bytes or 0, best.size_bytes)
-        found = [
-            trial
-            for trial in self.trials
-            if kind_of(trial) == PRESET and trial.size_bytes <= limit and full_kld(trial) is not None
-        ]
-        return min(found, key=lambda trial: full_kld(trial) or 0.0, default=None)
-
-    @property
-    def ratio(self) -> float | None:
-        """KLD of the best over that of the best preset, on search text; None where there is nothing to divide."""
-        best, preset = self.best, self.best_preset
-        theirs = full_kld(preset) if preset else None
-        ours = full_kld(best) if best else None
-        return ours / theirs if ours is not None and theirs else None
-
     def rows(self) -> list[list[Any]]:
-        """One row a trial: the values of COLUMNS."""
-        return [_row(trial) for trial in self.trials]
+        """One row a trial: the values of COLUMNS. Speeds are of the prompts that trials are chosen by."""
+        speeds = self.speeds.get("search") or self.speeds.get("whole") or {}
+        return [[*_row(trial), speeds.get(trial.number)] for trial in self.trials]
 
     def figures(self) -> dict[str, Any]:
         """All that the study's charts are drawn of."""
@@ -119,7 +97,7 @@ class StudyData:
             "budgets": sorted({trial.budget_bytes for trial in self.trials if trial.budget_bytes is not None}),
             "tokens_before": progress.get(TOKENS_BEFORE_TRIALS) or 0,
             "rivals": list(progress.get(RIVALS_ONLY) or ()),
-            "report": [] if report is None else _report_rows(report, self.trials),
+            "report": [] if report is None else _report_rows(report, self.trials, self.speeds.get("report", {})),
         }
 
 
@@ -132,28 +110,15 @@ def study_data(here: Service, name: str) -> StudyData:
     known = model.get("parameters")
     if known is None and record is not None:
         known = _parameters(here.store.model(record.model_id).path)
-    return StudyData(view, record, trials, known)
+    return StudyData(view, record, trials, known, here.store.answer_speeds(record.id) if record else {})
 
 
 def map_of(here: Service, trial: TrialRecord) -> LayerMap:
     return layer_map(Recipe(here.store.recipe(trial.recipe_id).tensor_types).kept_types)
 
 
-def kind_of(trial: TrialRecord) -> str:
-    """`preset`, `uniform`, `hybrid` of a baseline; `search` of what the search proposed itself."""
-    return trial.origin.partition(":")[0] if trial.name is not None else "search"
-
-
 def label_of(trial: TrialRecord) -> str:
     return f"trial {trial.number}" + (f", {trial.name}" if trial.name else "")
-
-
-def full_kld(trial: TrialRecord) -> float | None:
-    """On all chunks of the search text; of a pruned trial as it was estimated when it was given up."""
-    if trial.state == "complete":
-        return trial.mean_kld
-    estimate = (trial.metrics or {}).get(ESTIMATE)
-    return float(estimate) if estimate is not None else None
 
 
 def _row(trial: TrialRecord) -> list[Any]:
@@ -170,7 +135,7 @@ def _row(trial: TrialRecord) -> list[Any]:
     ]  # fmt: skip
 
 
-def _report_rows(report: Report, trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+def _report_rows(report: Report, trials: Sequence[TrialRecord], speeds: Mapping[int, float]) -> list[dict[str, Any]]:
     """Winners and baselines on report text, with the prompts that were asked and the trial they were, if one."""
     numbers = {trial.name: trial.number for trial in trials if trial.name is not None}
     found: dict[tuple[str, int], dict[str, Any]] = {}
@@ -180,11 +145,12 @@ def _report_rows(report: Report, trials: Sequence[TrialRecord]) -> list[dict[str
         for row in (*front.baselines, front.best):
             ours = row is front.best
             asked = answered.get("winner" if ours else row.name)
+            number = front.trial if ours else numbers.get(row.name)
             found[row.name, row.size_bytes] = {
                 "name": row.name, "kind": "winner" if ours else row.kind, "bytes": row.size_bytes,
                 "kld": row.mean_kld, "error": row.mean_kld_standard_error, "perplexity": row.perplexity,
                 "perplexity_error": row.perplexity_standard_error,
-                "number": front.trial if ours else numbers.get(row.name),
+                "number": number, "speed": None if number is None else speeds.get(number),
                 "solved": asked.solved if asked else None, "prompts": asked.total if asked else None,
             }  # fmt: skip
     return list(found.values())

@@ -4,17 +4,19 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from evaluators.errors import EvaluationError
 from optimizer.commands.handover import open_handover
-from optimizer.export.layer_types_text import layer_types_text
+from optimizer.errors import LayerquantError
 from optimizer.export.report_figure import Figure, type_map
 from optimizer.recipes.layer_types import format_json
 from optimizer.search.best import kept_out, only_lucky, winners
 from optimizer.service.context import Here
 from optimizer.service.pages.rendering import page_router, render
-from optimizer.service.pages.study_data import full_kld, kind_of, label_of, map_of
+from optimizer.service.pages.study_data import label_of, map_of
 from optimizer.service.pages.trial_data import TextScore, answers_of, scores_of
 from optimizer.service.routes.exports import list_exports
 from optimizer.service.routes.trials import Number, trial_of
+from optimizer.service.summaries import full_kld, kind_of
 
 router = page_router()
 
@@ -37,14 +39,23 @@ def show(request: Request, study: str, number: Number, here: Here) -> Response:
 
 @router.get("/studies/{study}/trials/{number}/recipe")
 def recipe_part(request: Request, study: str, number: Number, here: Here) -> Response:
-    """LAYER_TYPES and FLAGS: apart from the page, for the model's header has to be read for them."""
+    """LAYER_TYPES, FLAGS and the files: apart from the page, for the model's header has to be read for them.
+
+    Where it cannot be, what the trial has kept of itself is shown, and why there is no more.
+    """
     record = here.study(study)
-    with here.planning:
-        found = open_handover(here.store, record, number, here.settings.workplace)
-        layer_types = found.plan.layer_types(found.recipe)
+    trial = trial_of(here, record, number)
+    kept, flags, reason = trial.layer_types, "", ""
+    try:
+        with here.planning:
+            found = open_handover(here.store, record, number, here.settings.workplace)
+            layer_types = found.plan.layer_types(found.recipe)
+        kept, flags = format_json(layer_types), str(layer_types.flags or "")
+    except (LayerquantError, EvaluationError) as error:
+        reason = str(error)
     return render(
-        request, "trial_recipe.html.j2", layer_types=format_json(layer_types), flags=str(layer_types.flags or ""),
-        text=layer_types_text(layer_types),
+        request, "trial_recipe.html.j2", layer_types=kept, flags=flags, reason=reason, study=study, number=number,
+        is_winner=number in winners(record.report),
     )  # fmt: skip
 
 

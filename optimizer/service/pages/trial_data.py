@@ -33,6 +33,7 @@ class HalfAnswers:
     half: str
     summary: Mapping[str, Any]
     answers: Answers
+    tokens_per_second: float | None
 
 
 def scores_of(here: Service, study: StudyRecord, trial: TrialRecord) -> list[TextScore]:
@@ -63,7 +64,9 @@ def _shown(
     ours = Named(label_of(trial), _result(kept))
     theirs = None if source is None else Named("source", _result(source))
     suite = asked_suite(study, {"prompts": {"suite_sha256": kept.suite_sha256}})
-    return HalfAnswers(str(kept.half), kept.summary, show_answers(ours, theirs, (), suite))
+    return HalfAnswers(
+        str(kept.half), kept.summary, show_answers(ours, theirs, (), suite), kept.generation.get("tokens_per_second")
+    )
 
 
 def _result(kept: BehaviourRecord) -> BehaviourResult:

@@ -77,6 +77,7 @@ const UP = {
   kld: { title: "mean KLD (nats per token)", type: "log", value: (t) => t.kld, error: (t) => t.error },
   perplexity: { title: "perplexity", type: "linear", value: (t) => t.perplexity, error: (t) => t.perplexity_error },
   solved: { title: "prompts solved", type: "linear", value: (t) => t.solved, error: () => 0 },
+  speed: { title: "tokens per second while answering", type: "linear", value: (t) => t.speed, error: () => 0 },
 };
 
 function front(data, form) {
@@ -140,7 +141,7 @@ function front(data, form) {
 }
 
 function stepsOf(points, y, up) {
-  const better = up === "solved" ? (a, b) => a > b : (a, b) => a < b;
+  const better = ["solved", "speed"].includes(up) ? (a, b) => a > b : (a, b) => a < b;
   const sorted = points.filter((t) => !["kept out", "by luck"].includes(t.state))
     .sort((a, b) => a.bytes - b.bytes || (better(y.value(a), y.value(b)) ? -1 : 1));
   const kept = [];
@@ -209,6 +210,11 @@ async function drawAll() {
   document.querySelector("#map-of").textContent = data.best_label || "the winner";
   form.elements.x[1].disabled = !data.parameters;
   form.elements.text[1].disabled = !data.report.length;
+  const asked = data.rows.some((row) => row[data.columns.indexOf("solved")] !== null) || data.report.some((t) => t.solved !== null);
+  const timed = data.rows.some((row) => row[data.columns.indexOf("speed")] !== null) || data.report.some((t) => t.speed !== null);
+  form.elements.y[2].disabled = !asked;
+  form.elements.y[3].disabled = !timed;
+  document.querySelector("#speed-note").hidden = value_of(form, "y") !== "speed";
   for (const [id, figure] of [["front", front(data, form)], ["tokens", overTokens(data)]]) {
     const place = document.getElementById(id);
     if (!figure) nothing(place, "nothing measured yet");

@@ -39,9 +39,16 @@ async function busy(button, deed) {
   }
 }
 
+// The numbers of the form that a button stands in, as settings; what is empty is left as it is.
+function numbersOf(form) {
+  const fields = [...(form ? form.elements : [])].filter((each) => each.type === "number" && each.value !== "");
+  return Object.fromEntries(fields.map((each) => [each.name, Number(each.value)]));
+}
+
 function post(button) {
+  if (button.form && !button.form.reportValidity()) return undefined;
   return busy(button, async () => {
-    await ask(button.dataset.post, JSON.parse(button.dataset.body));
+    await ask(button.dataset.post, { ...JSON.parse(button.dataset.body), ...numbersOf(button.form) });
     const then = button.dataset.then;
     if (then === "reload") location.reload();
     else if (then.startsWith("#")) htmx.trigger(then, "refresh");
@@ -121,6 +128,14 @@ document.addEventListener("click", (event) => {
     field.dispatchEvent(new Event("input", { bubbles: true }));
     field.focus();
   } else if (button.classList.contains("sort")) sort(button);
+});
+
+// Enter in a field of such a form presses its button.
+document.addEventListener("submit", (event) => {
+  const button = event.target.querySelector("button[data-post]");
+  if (!button) return;
+  event.preventDefault();
+  button.click();
 });
 
 document.addEventListener("change", (event) => {
