@@ -51,7 +51,7 @@ def launch(here: Service, tree: dict[str, Any], by: str) -> Job:
         json.dumps(tree, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError):
         raise ConfigError("the settings hold half a character, a date, or lists without end") from None
-    config = here.places.confine(SearchConfig.load(None, tree))
+    config = on_cluster(here, here.places.confine(SearchConfig.load(None, tree)))
     name = _check(here, config)
     if here.store.find_study(name) is not None:
         raise StudyError(f"there is a study {name} already; resume it, or give another name as `study`")
@@ -69,12 +69,14 @@ def launch(here: Service, tree: dict[str, Any], by: str) -> Job:
 
 def resume(here: Service, name: str, by: str, *, trials: int | None, hours: float | None) -> Job:
     """Queues a study that is there, or one whose first search never reached the database."""
+    address = here.settings.execution.cluster
+    cluster = ["--cluster", address] if address else []
     record, before = here.store.find_study(name), here.supervisor.job_of(name)
     more = [*(["--trials", str(trials)] if trials else []), *(["--hours", str(hours)] if hours else [])]
     if record is None and before is not None:
         arguments = [*before.arguments, *more]
     else:
-        arguments = ["resume", here.study(name).name, *more, *where(here)]
+        arguments = ["resume", here.study(name).name, *more, *where(here), *cluster]
     here.supervisor.check_free(name)
     here.audit.write(by, "resume", study=name)
     return here.supervisor.submit("search", name, arguments, by)
@@ -88,6 +90,14 @@ def where(here: Service) -> list[str]:
         *(["--database", workplace.database] if workplace.database else []),
         *(["--bank", str(workplace.bank.resolve())] if workplace.bank else []),
     ]  # fmt: skip
+
+
+def on_cluster(here: Service, config: SearchConfig) -> SearchConfig:
+    """The settings with the service's own cluster, where it has one."""
+    if here.settings.execution.cluster is None:
+        return config
+    asked = {"workers": config.execution.workers, "round": config.execution.round}
+    return config.model_copy(update={"execution": here.settings.execution.model_copy(update=asked)})
 
 
 def _check(here: Service, config: SearchConfig) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimizer.config import BUNDLED, SearchConfig, find_suite
+from optimizer.config import BUNDLED, ExecutionSettings, SearchConfig, find_suite
 from optimizer.errors import ConfigError
 from optimizer.service.problems import NotFound, Refused
 from optimizer.sources.hub_name import is_hub_name
@@ -78,6 +78,8 @@ class Places:
             changes["generation"] = config.generation.model_copy(update={"chat_template": real})
         if config.tracking.mlflow not in ("default", "none"):
             raise Refused("tracking.mlflow: a service writes to its own folder; leave it at default, or none")
+        if config.execution.model_copy(update={"workers": 1, "round": None}) != ExecutionSettings():
+            raise Refused("execution.cluster: a service evaluates on its own (serve --cluster); leave it and tls_… out")
         return config.model_copy(update=changes)
 
 

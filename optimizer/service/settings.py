@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
+from optimizer.config import ExecutionSettings
 from optimizer.errors import ConfigError
 from optimizer.service.notifier import NotifySettings
 from optimizer.service.processes import LAYERQUANT
@@ -29,6 +30,8 @@ class ServiceSettings:
     """Further host names that requests may be addressed to, such as that of a proxy before the service."""
     max_body_bytes: int = MAX_BODY_BYTES
     notify: NotifySettings = field(default_factory=NotifySettings)
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
+    """Of the searches that the service starts: the cluster's address is the operator's to name, never a request's."""
     optuna_dashboard: str | None = None
     """Addresses of servers that show the same studies; the pages link there while they answer."""
     mlflow: str | None = None
