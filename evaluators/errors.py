@@ -2,6 +2,7 @@
 
 EvaluationError               exit code 1: the work was right, something failed
 ├── EngineCrash               llama.cpp ended its process; the tail of its log is in the message
+│   └── EngineKilled          its process was killed from outside: a user, or a machine without memory
 ├── EngineTimeout             a call took longer than it was allowed to
 ├── DecodeError               llama.cpp refused a batch, or the logits are not numbers
 ├── ReferenceDamaged          a stored reference is not what was written
@@ -22,6 +23,10 @@ class EvaluationError(Exception):
 
 
 class EngineCrash(EvaluationError):
+    pass
+
+
+class EngineKilled(EngineCrash):
     pass
 
 

@@ -26,7 +26,7 @@ from typing import IO, Any, cast
 
 from evaluators.divergence import Score
 from evaluators.engine_log import last_lines
-from evaluators.errors import EngineCrash, EngineTimeout, EvaluationError
+from evaluators.errors import EngineCrash, EngineKilled, EngineTimeout, EvaluationError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Asked, Generation
@@ -83,6 +83,7 @@ class EvaluatorProcess:
         self._child: _Child | None = None
         self._lock = threading.Lock()
         self._engine: EngineInfo | None = None
+        self._killed = False
 
     @property
     def settings(self) -> RuntimeSettings:
@@ -189,6 +190,13 @@ class EvaluatorProcess:
                 self._child.end(kill=False)
                 self._child = None
 
+    def kill(self) -> None:
+        """For good, from another thread than the one that waits for a call: that call fails, and all later ones."""
+        self._killed = True
+        child = self._child
+        if child is not None:
+            child.process.kill()
+
     def __enter__(self) -> EvaluatorProcess:
         return self
 
@@ -225,6 +233,8 @@ class EvaluatorProcess:
     def _begin(self, method: str, arguments: dict[str, Any], wants_progress: bool) -> _Child:
         """The child that has begun. One that died between calls, idle, is nobody's failure: it is replaced."""
         for attempt in (1, 2):
+            if self._killed:
+                raise EvaluationError(f"{method}: this evaluator was ended and does nothing any more")
             if self._child is None or self._child.process.poll() is not None:
                 self._discard()
                 self._child = self._start()
@@ -288,7 +298,8 @@ class EvaluatorProcess:
         child.process.wait()
         tail = child.log_tail()
         status = child.end(kill=True)
-        return EngineCrash(
+        kind = EngineKilled if status == -signal.SIGKILL else EngineCrash
+        return kind(
             f"llama.cpp ended its process in {method} ({_ending(status)}). The next call starts it again. "
             f"Its log ends:\n{tail}"
         )

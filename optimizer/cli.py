@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "imatrix": "imatrix.imatrix",
         "prompts": "prompts.app",
         "serve": "serve.serve",
+        "worker": "worker.worker",
+        "db": "database.app",
         "doctor": "models.doctor",
     }
 )

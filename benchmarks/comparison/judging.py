@@ -67,10 +67,7 @@ def open_judge(folder: Path, chunks: int, ctx_size: int) -> Iterator[Judge]:
         model = add_model(store, plan)
         with open_bench(plan, workplace, store, model, reporter, EvaluatorProcess) as bench:
             choice = choose_text("demo/texts/report.txt", "report")
-            text = prepare_text(
-                store, bench.evaluator, plan.model, choice, chunks, workplace.references, lambda *_: None,
-                imatrix_sha256=None,
-            )  # fmt: skip
+            text = prepare_text(bench, choice, chunks)
             yield Judge(plan, bench.measurer(None, text, reporter), text.n_chunks)
 
 

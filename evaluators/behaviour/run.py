@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from evaluators.behaviour.outcome import Answer, BehaviourResult, PromptOutcome
-from evaluators.evaluator import Evaluator, Progress
+from evaluators.evaluator import Progress
 from evaluators.generation.settings import GenerationSettings
-from evaluators.generation.transcript import Transcript
+from evaluators.generation.transcript import AnyQuestion, Generation, Transcript
 from evaluators.prompts.checks import judge
 from evaluators.prompts.sandbox import Sandbox
 from evaluators.prompts.suite import Suite
 
 
+class Answering(Protocol):
+    """The part of an evaluator that answers questions."""
+
+    def generate(
+        self,
+        model_paths: Sequence[Path],
+        questions: Sequence[AnyQuestion],
+        settings: GenerationSettings,
+        drafts: Mapping[str, Sequence[int]] | None = None,
+        progress: Progress | None = None,
+    ) -> Generation: ...
+
+
 def run_suite(
-    evaluator: Evaluator,
+    evaluator: Answering,
     model_paths: Sequence[Path],
     suite: Suite,
     settings: GenerationSettings,

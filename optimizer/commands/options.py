@@ -36,6 +36,12 @@ Bounds = Annotated[
 ]
 AllowRequantize = Annotated[bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")]
 
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Evaluators on this machine, one by default.")]
+Cluster = Annotated[str | None, typer.Option("--cluster", help="A Dask scheduler, tcp://HOST:8786 or tls://HOST:8786.")]
+TlsCa = Annotated[str | None, typer.Option("--tls-ca", help="Certificate of the authority of a tls:// cluster, PEM.")]
+TlsCert = Annotated[str | None, typer.Option("--tls-cert", help="This machine's certificate, PEM.")]
+TlsKey = Annotated[str | None, typer.Option("--tls-key", help="Its key, PEM.")]
+
 Threads = Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default all cores.")]
 
 _RUNTIME: dict[str, Any] = {

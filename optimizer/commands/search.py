@@ -17,6 +17,7 @@ from optimizer.commands.options import (
     AllowRequantize,
     Bank,
     Bounds,
+    Cluster,
     Database,
     Imatrix,
     ImatrixText,
@@ -24,6 +25,10 @@ from optimizer.commands.options import (
     OptionalStudy,
     Pins,
     Studies,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    Workers,
     given,
     runtime_given,
     takes_runtime_flags,
@@ -48,6 +53,7 @@ _SETTINGS = (
     "sensitivities", "trials", "hours", "sampler", "seed", "prune",
 )  # fmt: skip
 """Options that are called as the setting that they change."""
+_EXECUTION = ("workers", "cluster", "tls_ca", "tls_cert", "tls_key")
 
 
 @takes_runtime_flags
@@ -83,6 +89,11 @@ def search(
     database: Database = None,
     bank: Bank = None,
     allow_requantize: AllowRequantize = False,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     *,
     runtime: dict[str, Any],
 ) -> None:
@@ -106,6 +117,7 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
     changes = given(**{name: options[name] for name in _SETTINGS})
     changes |= constraints_from_flags(options["pins"] or [], options["bounds"] or [])
     changes |= {f"evaluation.{name}": value for name, value in runtime_given(options).items()}
+    changes |= {f"execution.{name}": value for name, value in given(**{n: options.get(n) for n in _EXECUTION}).items()}
     if options["allow_requantize"]:
         changes["quantization.allow_requantize"] = True
     return changes | dict(parse_assignment(text) for text in options["assignments"] or [])
@@ -126,6 +138,7 @@ def study_name_of(config: SearchConfig, model_stem: str) -> str:
 
 
 def _run(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_json: bool = False) -> None:
+    from optimizer.execution.opening import open_scorer
     from optimizer.search.runner import run_search  # optuna and scipy: not for commands that only look
 
     plan = make_plan(_with_imatrix(config, workplace, beside), beside=beside)
@@ -135,7 +148,10 @@ def _run(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_
         for line in introduction(plan, name):
             reporter.line(line)
         with _interruptible(reporter) as interrupted:
-            outcome = run_search(plan, workplace, reporter, interrupted, name=name, beside=beside)
+            outcome = run_search(
+                plan, workplace, reporter, interrupted, name=name, beside=beside,
+                open_scorer=open_scorer(plan.config.execution),
+            )  # fmt: skip
     finally:
         reporter.close()
     if as_json:
@@ -228,6 +244,8 @@ def resume(
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """Continue a study by its name, with the settings it was started with."""
@@ -236,5 +254,6 @@ def resume(
         record = chosen_study(store, study)
         kept = dict(record.config) | {"study": record.name} | given(trials=trials, hours=hours)
         kept.pop(CONTENTS, None)
+    kept["execution"] = {**dict(kept.get("execution") or {}), **given(workers=workers, cluster=cluster)}
     config = SearchConfig.load(None, kept)
     _run(config, workplace, None, as_json=as_json)

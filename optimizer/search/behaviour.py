@@ -6,18 +6,30 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from evaluators.behaviour.outcome import BehaviourResult
 from evaluators.behaviour.record import prompts_as_json, prompts_from_json
-from evaluators.behaviour.run import judge_all, run_suite
+from evaluators.behaviour.run import Answering, judge_all, run_suite
 from evaluators.behaviour.scores import score
-from evaluators.evaluator import Evaluator, Progress
+from evaluators.evaluator import EngineInfo, Progress
 from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.sandbox import Sandbox
 from evaluators.prompts.suite import Suite
+from evaluators.settings import RuntimeSettings
 from optimizer.search.suites import Questions
 from optimizer.store import BehaviourRecord, Lease, Store
 from optimizer.store.records import Half
+
+
+class Answerer(Answering, Protocol):
+    """What answers, and what its answers depend on besides the weights: an evaluator is one."""
+
+    @property
+    def settings(self) -> RuntimeSettings: ...
+
+    def engine(self) -> EngineInfo: ...
+
 
 Files = Callable[[], Sequence[Path]]
 """The files of a model; called only where it must be loaded."""
@@ -25,10 +37,14 @@ Files = Callable[[], Sequence[Path]]
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose behaviour it is. `key`: a GGUF's fingerprint, or the source's fingerprint, a colon and a recipe's key."""
+    """Whose behaviour it is. `key`: a GGUF's fingerprint, or the source's fingerprint, a colon and a recipe's key.
+
+    answerer: who answers for it, in place of the measurer's evaluator; it may know the files by itself.
+    """
 
     key: str
     files: Files
+    answerer: Answerer | None = None
 
 
 class BehaviourMeasurer:
@@ -36,7 +52,7 @@ class BehaviourMeasurer:
 
     def __init__(
         self,
-        evaluator: Evaluator,
+        evaluator: Answerer,
         settings: GenerationSettings,
         source: Subject | None,
         *,
@@ -85,8 +101,9 @@ class BehaviourMeasurer:
             known = store.find_behaviour(subject.key, suite.sha256, questions.half, key)
             if known is not None:
                 return self._read(store, known, suite)
+        drafts = source.transcripts if source else None
         result = run_suite(
-            self._evaluator, subject.files(), suite, self._settings, source.transcripts if source else None,
+            subject.answerer or self._evaluator, subject.files(), suite, self._settings, drafts,
             sandbox=self._sandbox, progress=self._progress(label) if self._progress else None,
         )  # fmt: skip
         if store is not None:

@@ -1,10 +1,10 @@
 """What scores and builds candidates during one run: evaluator, shard bank and quantization worker."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from evaluators.evaluator import Evaluator
 from evaluators.settings import RuntimeSettings
@@ -16,8 +16,11 @@ from optimizer.quantization.open_files import raise_open_file_limit
 from optimizer.quantization.worker import QuantizationWorker
 from optimizer.search.budget import show_bytes
 from optimizer.search.building import CandidateBuilder
-from optimizer.search.measuring import MeasuredText, Measurer
+from optimizer.search.facts import Facts, ForgottenFacts
+from optimizer.search.local_scorer import LocalScorer, has_idle_cores
+from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
+from optimizer.search.scoring import MeasuredText, Scorer
 from optimizer.store import Lease, ModelRecord, Store
 from optimizer.workplace import Workplace
 
@@ -30,35 +33,55 @@ class Bench:
     plan: Plan
     store: Store
     model: ModelRecord
-    evaluator: Evaluator
-    builder: CandidateBuilder
+    scorer: Scorer
 
     def measurer(self, lease: Lease | None, text: MeasuredText, reporter: Reporter) -> Measurer:
-        return Measurer(
-            self.store, lease, self.evaluator, self.builder.build, self.model, self.plan.sizes, text, reporter
-        )
+        return Measurer(self.store, lease, self.scorer, self.model, self.plan.sizes, text, reporter)
+
+
+class OpenScorer(Protocol):
+    """Opens what scores a plan's recipes, for as long as a `with` block lasts. `facts` are kept with the study."""
+
+    def __call__(
+        self, plan: Plan, workplace: Workplace, reporter: Reporter, facts: Facts
+    ) -> AbstractContextManager[Scorer]: ...
+
+
+def open_here(factory: EvaluatorFactory) -> OpenScorer:
+    """One evaluator of that making, in this process' care, and a quantization worker."""
+
+    @contextmanager
+    def opened(plan: Plan, workplace: Workplace, reporter: Reporter, facts: Facts) -> Iterator[Scorer]:
+        bank = open_bank(plan, workplace, reporter)
+        raise_open_file_limit()  # the evaluator's process inherits it
+        evaluator = factory(runtime_settings(plan.config))
+        try:
+            with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:
+                builder = CandidateBuilder(worker, ahead=has_idle_cores(evaluator.settings))
+                yield LocalScorer(evaluator, builder, plan.model, workplace.references)
+        finally:
+            evaluator.close()
+            bank.close()
+
+    return opened
 
 
 @contextmanager
 def open_bench(
-    plan: Plan, workplace: Workplace, store: Store, model: ModelRecord, reporter: Reporter, factory: EvaluatorFactory
+    plan: Plan,
+    workplace: Workplace,
+    store: Store,
+    model: ModelRecord,
+    reporter: Reporter,
+    factory: EvaluatorFactory,
+    *,
+    open_scorer: OpenScorer | None = None,
+    facts: Facts | None = None,
 ) -> Iterator[Bench]:
-    """Everything is closed at the end, whatever happened."""
-    bank = open_bank(plan, workplace, reporter)
-    raise_open_file_limit()  # the evaluator's process inherits it
-    evaluator = factory(runtime_settings(plan.config))
-    try:
-        with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:
-            yield Bench(plan, store, model, evaluator, CandidateBuilder(worker, ahead=has_idle_cores(evaluator)))
-    finally:
-        evaluator.close()
-        bank.close()
-
-
-def has_idle_cores(evaluator: Evaluator) -> bool:
-    """Whether quantizing beside the evaluator costs it nothing: it runs on a GPU, or leaves cores free."""
-    settings = evaluator.settings
-    return settings.n_gpu_layers != 0 or settings.resolved_threads() < (os.cpu_count() or 1)
+    """Everything is closed at the end, whatever happened. open_scorer: in place of one evaluator made by `factory`."""
+    opener = open_scorer or open_here(factory)
+    with opener(plan, workplace, reporter, facts or ForgottenFacts()) as scorer:
+        yield Bench(plan, store, model, scorer)
 
 
 def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank:

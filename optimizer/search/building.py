@@ -1,5 +1,6 @@
 """Candidates for the recipe that is scored now, and a start on the one that comes next."""
 
+import threading
 from concurrent.futures import Future
 
 from optimizer.quantization.candidate import Candidate
@@ -20,20 +21,23 @@ class CandidateBuilder:
         self._worker = worker
         self._fills_ahead = ahead
         self._ahead: dict[str, Future[Candidate]] = {}
+        self._lock = threading.Lock()
 
     def prefetch(self, recipe: Recipe) -> None:
         """Make the recipe's shards in the background, behind whatever is needed now."""
-        if not self._fills_ahead or recipe.key in self._ahead:
-            return
-        for stale in self._ahead.values():  # known after all: its shards must not stay pinned in the bank
-            if not stale.cancel():
-                stale.add_done_callback(_let_go)
-        self._ahead.clear()
-        self._ahead[recipe.key] = self._worker.submit(recipe, NEXT)
+        with self._lock:
+            if not self._fills_ahead or recipe.key in self._ahead:
+                return
+            for stale in self._ahead.values():  # known after all: its shards must not stay pinned in the bank
+                if not stale.cancel():
+                    stale.add_done_callback(_let_go)
+            self._ahead.clear()
+            self._ahead[recipe.key] = self._worker.submit(recipe, NEXT)
 
     def build(self, recipe: Recipe) -> Candidate:
         """The recipe's candidate; waits for shards that are missing."""
-        future = self._ahead.pop(recipe.key, None)
+        with self._lock:
+            future = self._ahead.pop(recipe.key, None)
         if future is None:
             future = self._worker.submit(recipe, NOW)
         else:

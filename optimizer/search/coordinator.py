@@ -2,39 +2,30 @@
 
 SQL is the truth. The loop asks what is known already, so a search that was killed anywhere goes on where it was:
 evaluations are found in the store, interrupted trials start again under their own number, and proposals depend on the
-seed, the trial's number and the trials before it alone.
+seed, the trial's number and the trials before it alone. Where several trials are at work at a time, which trials those
+were depends on how long each took, unless they are made in rounds (`rounds`).
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import optuna
-from optuna.trial import TrialState
-
-from evaluators.errors import EvaluationError
-from optimizer.errors import EngineError, StudyError
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.baselines import Baseline
+from optimizer.search.asking import Asking
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
+from optimizer.search.crew import Crew
 from optimizer.search.gate import Gate
 from optimizer.search.leader import Leader
-from optimizer.search.measuring import Measurement, Measurer
-from optimizer.search.optuna_view import as_optuna, optuna_view
+from optimizer.search.measuring import Measurer
 from optimizer.search.prior import Prior
-from optimizer.search.problem import Proposal, SearchProblem
+from optimizer.search.problem import SearchProblem
 from optimizer.search.prune_sets import PruneSet
 from optimizer.search.prune_trials import PruneStage
-from optimizer.search.race import race
-from optimizer.search.sampler import BASELINE_ATTRIBUTE, SearchSampler, distributions
+from optimizer.search.rounds import Rounds
 from optimizer.search.samplers import MAKERS, ONE_SHOT
-from optimizer.search.trial_lines import trial_line
-from optimizer.store import InterruptedTrial, NewEvent, TrialOutcome, TrialRecord
-from optimizer.store.records import COUNTED_STATES
-
-TRIAL_FINISHED = "trial.finished"
-MAX_FAILURES = 3
-"""Trials that may fail one after another before the search gives up: the fault is then not the recipe's."""
+from optimizer.search.started import RacedTrial, StartedTrial
+from optimizer.search.trial_keeping import TrialKeeper
+from optimizer.store import InterruptedTrial, TrialRecord
 
 
 class TrialLoop:
@@ -46,61 +37,69 @@ class TrialLoop:
         measurer: Measurer,
         budget: Budget,
         prior: Prior | None,
-        prefetch: Callable[[Recipe], None],
         notify: Callable[[], None],
         limits: Limits,
         errors: Mapping[tuple[str, str], float] | None = None,
         gate: Gate | None = None,
         prune_sets: Sequence[PruneSet] = (),
     ) -> None:
-        """`prefetch` starts on a recipe's shards; `notify` tells the mirrors that the store has something new.
+        """`notify` tells the mirrors that the store has something new.
 
         `errors`: see SearchProblem. `prune_sets`: layers to try without, once the other proposals are made.
         """
+        config = context.plan.config
         self._limits = limits
-        self._counted = 0
         self._proposed = 0
         self._context = context
-        self._prefetch = prefetch
-        self._notify = notify
-        self._measurer = measurer
+        self._scorer = measurer.scorer
         self._budget = budget
-        self._space = context.plan.space
-        self._failures = 0
-        config = context.plan.config
+        self._target = config.trials
         self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld")
-        problem = SearchProblem(self._space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
+        asks_twice = gate is not None and self._scorer.slots > 1
+        self._keeper = TrialKeeper(context, measurer, budget, self._leader, notify, asks_twice=asks_twice)
+        problem = SearchProblem(context.plan.space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         proposer = MAKERS[config.sampler](problem)
-        self._sampler = SearchSampler(self._space, proposer, seed=config.seed)
+        self._asking = Asking(context.plan.space, proposer, config.seed)
         self._prune = PruneStage(prune_sets, problem, proposer, context.plan.sizes)
-        self._study = optuna.create_study(sampler=self._sampler)
+        self._rounds = None
+        if config.execution.round is not None:
+            size = 1 if config.sampler in ONE_SHOT else config.execution.round
+            self._rounds = Rounds(
+                size, budget, context.reporter, self._keeper, self._asking, self._leader, self._scorer, self._propose
+            )
 
     def run(self, interrupted: Sequence[InterruptedTrial]) -> None:
         """Until `trials` complete and pruned ones are there, or time is out. `interrupted` ones run again."""
-        context = self._context
-        target = context.plan.config.trials
-        context.reporter.phase(f"search at {self._budget.text}", target)
-        tried = self._replay(exclude={each.trial.number for each in interrupted})
-        for each in interrupted:
-            context.check_stop()
-            ended = self._run_trial(each.trial, Recipe(each.recipe.tensor_types))
-            if self._prune.takes(each.trial):
-                continue
-            self._study.add_trial(as_optuna(self._space, ended))
-            self._proposed += each.trial.name is None
-            tried.add(each.trial.name)
-        waiting = [each for each in context.plan.baselines[self._budget] if each.name not in tried]
-        for index, baseline in enumerate(waiting):
-            if self._counted >= target:
-                return
-            if index + 1 < len(waiting):
-                self._prefetch(waiting[index + 1].recipe)
-            self._run_baseline(baseline)
-            context.reporter.trials(self._counted, self._leader.standing())
-        while self._counted < target - self._prune.n_left and not self._is_spent and not self._has_its_answer:
-            self._run_proposal()
-            context.reporter.trials(self._counted, self._leader.standing())
-        self._run_pruned(target)
+        self._context.reporter.phase(f"search at {self._budget.text}", self._target)
+        first = self._rounds.first if self._rounds is not None else None
+        again = [each for each in interrupted if first is None or not self._is_of_round(each.trial, first)]
+        tried = self._replay({each.trial.number for each in again}, first)
+        waiting = [StartedTrial(each.trial, Recipe(each.recipe.tensor_types), None) for each in again]
+        self._work(lambda _: self._rerun(waiting, tried))
+        self._run_baselines(tried)
+        if self._rounds is None:
+            self._work(self._next_proposal)
+        else:
+            self._run_rounds(self._rounds, first)
+        self._run_pruned()
+
+    def _work(self, begin: Callable[[int], StartedTrial | None]) -> None:
+        Crew(self._scorer, begin, self._keeper.race, self._end).run()
+
+    def _end(self, started: StartedTrial, raced: RacedTrial) -> None:
+        ended = self._keeper.end(started, raced)
+        if started.asked is not None:
+            self._asking.tell(started.asked, ended)
+        elif not self._prune.takes(ended):
+            self._asking.add(ended)
+        self._show()
+
+    def _show(self) -> None:
+        self._context.reporter.trials(self._keeper.counted, self._leader.standing())
+
+    def _room(self, under_way: int) -> int:
+        """How many more trials may begin."""
+        return self._target - self._keeper.counted - under_way
 
     @property
     def _has_its_answer(self) -> bool:
@@ -114,121 +113,91 @@ class TrialLoop:
             return True
         return tokens is not None and self._context.store.study(self._context.study.id).tokens_evaluated >= tokens
 
-    def _replay(self, exclude: set[int]) -> set[str | None]:
-        """Show Optuna and the race every finished trial of this budget; returns the names of baselines among them."""
+    def _of_budget(self) -> list[TrialRecord]:
+        trials = self._context.store.trials(self._context.study.id)
+        return [each for each in trials if each.budget_bytes == self._budget.n_bytes]
+
+    def _is_of_round(self, trial: TrialRecord, first: int) -> bool:
+        return trial.number >= first and trial.name is None and not self._prune.takes(trial)
+
+    def _replay(self, exclude: set[int], round_first: int | None) -> set[str | None]:
+        """Show Optuna and the race every finished trial before the round under way; returns the names of baselines."""
         names: set[str | None] = set()
-        for trial in self._context.store.trials(self._context.study.id):
-            if trial.budget_bytes != self._budget.n_bytes or trial.number in exclude:
+        for trial in self._of_budget():
+            if trial.number in exclude or (round_first is not None and self._is_of_round(trial, round_first)):
                 continue
-            self._leader.note(trial)
-            self._counted += trial.state in COUNTED_STATES
+            self._keeper.take(trial, self._keeper.measure_again(trial))
             if not self._prune.takes(trial):
-                self._study.add_trial(as_optuna(self._space, trial))
+                self._asking.add(trial)
                 self._proposed += trial.name is None
-            if trial.state == "complete":
-                self._leader.crown(trial, self._measure_again(trial))
             names.add(trial.name)
         return names
 
-    def _measure_again(self, trial: TrialRecord) -> Measurement:
-        record = self._context.store.recipe(trial.recipe_id)
-        return self._measurer.measure(Recipe(record.tensor_types), self._measurer.text.n_chunks)
-
-    def _run_baseline(self, baseline: Baseline) -> None:
+    def _rerun(self, waiting: list[StartedTrial], tried: set[str | None]) -> StartedTrial | None:
+        if not waiting:
+            return None
         self._context.check_stop()
-        choice = self._space.choice_of_recipe(baseline.recipe)
-        params = self._space.params(choice)
-        self._study.enqueue_trial(params, user_attrs={BASELINE_ATTRIBUTE: baseline.name})
-        asked = self._study.ask(distributions(self._space))
-        trial = self._start(baseline.recipe, params, baseline.origin, baseline.n_bytes, name=baseline.name)
-        self._tell(asked, self._run_trial(trial, baseline.recipe))
+        again = waiting.pop(0)
+        if not self._prune.takes(again.trial):
+            self._proposed += again.trial.name is None
+            tried.add(again.trial.name)
+        return StartedTrial(again.trial, again.recipe, self._leader.incumbent)
 
-    def _run_proposal(self) -> None:
-        self._context.check_stop()
-        asked = self._study.ask(distributions(self._space))
-        choice = self._space.choice_of_params(asked.params)
-        recipe = self._space.recipe(choice)
-        proposal = self._sampler.proposals.pop(asked.number)
-        self._proposed += 1
-        trial = self._start(
-            recipe,
-            asked.params,
-            proposal.origin,
-            self._space.file_bytes(choice),
-            proposal=proposal,
-        )
-        self._tell(asked, self._run_trial(trial, recipe, proposal.share))
+    def _run_baselines(self, tried: set[str | None]) -> None:
+        waiting = [each for each in self._context.plan.baselines[self._budget] if each.name not in tried]
 
-    def _run_pruned(self, target: int) -> None:
-        if self._counted >= target or not self._prune.n_left:
-            return
-        self._sampler.catch_up(self._study)
-        for each in self._prune.proposals():
+        def begin(under_way: int) -> StartedTrial | None:
+            if not waiting or self._room(under_way) <= 0:
+                return None
+            if len(waiting) > 1:
+                self._scorer.prefetch(waiting[1].recipe)
             self._context.check_stop()
-            start = (each.recipe, each.params, each.origin, each.n_bytes)
-            self._run_trial(self._start(*start, predicted_kld=each.predicted_kld), each.recipe)
-            self._context.reporter.trials(self._counted, self._leader.standing())
-            if self._counted >= target:
-                return
+            each = waiting.pop(0)
+            new = self._asking.baseline(each.name, each.recipe, each.n_bytes)
+            trial = self._keeper.start(each.recipe, new.params, each.origin, each.n_bytes, name=each.name)
+            return StartedTrial(trial, each.recipe, self._leader.incumbent, new.asked)
 
-    def _start(
-        self,
-        recipe: Recipe,
-        params: Mapping[str, str],
-        origin: str,
-        n_bytes: int,
-        *,
-        name: str | None = None,
-        proposal: Proposal | None = None,
-        predicted_kld: float | None = None,
-    ) -> TrialRecord:
-        if n_bytes > self._budget.n_bytes:
-            raise StudyError(
-                f"a proposal of {n_bytes:,} bytes exceeds the budget of {self._budget.n_bytes:,}; please report this"
+        self._work(begin)
+
+    def _may_propose(self, under_way: int = 0) -> bool:
+        return self._room(under_way) > self._prune.n_left and not self._is_spent and not self._has_its_answer
+
+    def _next_proposal(self, under_way: int) -> StartedTrial | None:
+        return self._propose() if self._may_propose(under_way) else None
+
+    def _propose(self) -> StartedTrial:
+        self._context.check_stop()
+        new = self._asking.proposal()
+        assert new.proposal is not None
+        self._proposed += 1
+        trial = self._keeper.start(new.recipe, new.params, new.proposal.origin, new.n_bytes, proposal=new.proposal)
+        return StartedTrial(trial, new.recipe, self._leader.incumbent, new.asked, new.proposal.share)
+
+    def _run_rounds(self, rounds: Rounds, first: int | None) -> None:
+        store = self._context.store
+        begun = [each for each in self._of_budget() if first is not None and self._is_of_round(each, first)]
+        self._proposed += len(begun)
+        while begun or self._may_propose():
+            self._context.check_stop()
+            size = min(rounds.size, self._room(0) - self._prune.n_left)
+            rounds.run(max(size, len(begun)), begun, store)
+            begun = []
+            self._show()
+
+    def _run_pruned(self) -> None:
+        if self._room(0) <= 0 or not self._prune.n_left:
+            return
+        self._asking.catch_up()
+        proposals = self._prune.proposals()
+
+        def begin(under_way: int) -> StartedTrial | None:
+            each = next(proposals, None) if self._room(under_way) > 0 else None
+            if each is None:
+                return None
+            self._context.check_stop()
+            trial = self._keeper.start(
+                each.recipe, each.params, each.origin, each.n_bytes, predicted_kld=each.predicted_kld
             )
-        return self._context.store.start_trial(
-            self._context.lease,
-            origin=origin,
-            recipe_id=self._measurer.record(recipe).id,
-            size_bytes=n_bytes,
-            params=params,
-            budget_bytes=self._budget.n_bytes,
-            name=name,
-            layer_types=self._context.plan.layer_types_line(recipe),
-            predicted_kld=proposal.predicted_damage if proposal else predicted_kld,
-            predicted_kld_standard_error=proposal.predicted_standard_error if proposal else None,
-        )
+            return StartedTrial(trial, each.recipe, self._leader.incumbent)
 
-    def _run_trial(self, trial: TrialRecord, recipe: Recipe, share: float = 1.0) -> TrialRecord:
-        try:
-            outcome, measurement = race(
-                recipe,
-                trial.name or trial.origin,
-                self._measurer,
-                self._leader.incumbent,
-                self._context.plan.config.evaluation.first_rung,
-                share,
-            )
-            outcome = self._leader.ask(trial, recipe, outcome, measurement)
-        except EvaluationError as error:
-            outcome, measurement = TrialOutcome("failed", error=str(error)), None
-        events = [NewEvent(TRIAL_FINISHED, trial_id=trial.id)]
-        ended = self._context.store.finish_trial(self._context.lease, trial.id, outcome, events=events)
-        self._notify()
-        self._leader.note(ended)
-        crowned = measurement is not None and outcome.state == "complete" and self._leader.crown(ended, measurement)
-        self._counted += ended.state in COUNTED_STATES
-        self._failures = self._failures + 1 if ended.state == "failed" else 0
-        if self._failures >= MAX_FAILURES:
-            raise EngineError(f"{MAX_FAILURES} trials failed one after another, the last with: {ended.error}")
-        self._context.reporter.line(trial_line(ended, crowned=crowned))
-        return ended
-
-    def _tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:
-        """Give Optuna the trial's end, as it would be replayed from the store."""
-        state, value, attributes = optuna_view(ended)
-        for key, attribute in attributes.items():
-            asked.set_user_attr(key, attribute)
-        if state is TrialState.PRUNED and value is not None:
-            asked.report(value, step=ended.chunks_scored)
-        self._study.tell(asked, value if state is TrialState.COMPLETE else None, state=state)
+        self._work(begin)

@@ -1,41 +1,21 @@
 """Score recipes on one text, each range of chunks once in a lifetime: what SQL knows is never evaluated again."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from evaluators.divergence import ChunkScore, Score, merge_scores
-from evaluators.evaluator import Evaluator
 from optimizer.progress import Reporter
-from optimizer.quantization.candidate import Candidate
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.scoring import MeasuredText, Scorer
 from optimizer.store import Lease, ModelRecord, NewEvaluation, RecipeRecord, Store
-
-Build = Callable[[Recipe], Candidate]
 
 
 class Recipes(Protocol):
     """Sizes as llama-quantize would write them (`optimizer.recipes.sizes.SizeTable`)."""
 
     def file_size(self, recipe: Recipe, *, plain: bool) -> int: ...
-
-
-@dataclass(frozen=True)
-class MeasuredText:
-    """A text in use: its row, the reference's folder, the identity of settings and engine, and its extent.
-
-    tokens_per_chunk: decoded, not only scored.
-    """
-
-    text_id: int
-    sha256: str
-    path: Path
-    reference: Path
-    settings_key: str
-    n_chunks: int
-    tokens_per_chunk: int
 
 
 @dataclass(frozen=True)
@@ -54,14 +34,13 @@ class Measurement:
 
 
 class Measurer:
-    """Scores recipes of one model on one text. `build` gives the candidate's files, quantizing what is missing."""
+    """Scores recipes of one model on one text; safe to call from several threads."""
 
     def __init__(
         self,
         store: Store,
         lease: Lease | None,
-        evaluator: Evaluator,
-        build: Build,
+        scorer: Scorer,
         model: ModelRecord,
         sizes: Recipes,
         text: MeasuredText,
@@ -69,8 +48,7 @@ class Measurer:
     ) -> None:
         self._store = store
         self._lease = lease
-        self._evaluator = evaluator
-        self._build = build
+        self._scorer = scorer
         self._model = model
         self._sizes = sizes
         self._reporter = reporter
@@ -79,7 +57,11 @@ class Measurer:
     @property
     def batch(self) -> int:
         """Chunks that are decoded together."""
-        return self._evaluator.settings.n_sequences
+        return self._scorer.settings.n_sequences
+
+    @property
+    def scorer(self) -> Scorer:
+        return self._scorer
 
     @property
     def model_id(self) -> int:
@@ -109,12 +91,8 @@ class Measurer:
 
     def _evaluate(self, recipe: Recipe, record: RecipeRecord, chunks: range, label: str) -> Score:
         started = time.monotonic()
-        candidate = self._build(recipe)
-        score = self._evaluator.score(
-            candidate.paths,
-            self.text.reference,
-            list(chunks),
-            lambda done, total: self._reporter.work(done, total, label),
+        score = self._scorer.score(
+            recipe, self.text, chunks, lambda done, total: self._reporter.work(done, total, label)
         )
         self._store.add_evaluations(
             [

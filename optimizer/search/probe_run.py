@@ -68,21 +68,10 @@ def probe_only(
         model = add_model(store, plan)
         with open_bench(plan, workplace, store, model, reporter, EvaluatorProcess) as bench:
             reporter.phase("reference: search text", plan.config.evaluation.chunks)
-            text = prepare_text(
-                store,
-                bench.evaluator,
-                plan.model,
-                choice,
-                plan.config.evaluation.chunks,
-                workplace.references,
-                lambda done, _: reporter.advance(done),
-                imatrix_sha256=plan.imatrix.sha256 if plan.imatrix else None,
-            )
+            text = prepare_text(bench, choice, plan.config.evaluation.chunks, lambda done, _: reporter.advance(done))
             measurer = bench.measurer(None, text, reporter)
             chunks = probe_chunks(plan.config, text.n_chunks)
-            fitted = run_probes(
-                plan, probing, measurer, store, chunks, reporter, lambda: None, bench.builder.prefetch, imported
-            )
+            fitted = run_probes(plan, probing, measurer, store, chunks, reporter, lambda: None, imported)
         wanted = {(probe.subject, probe.tensor_type) for probe in probing.probes}
         kept = store.sensitivities(model.id, text.text_id, text.settings_key)
         ours = [each for each in kept if (each.unit, each.probe_type) in wanted and each.base == probing.base.name]

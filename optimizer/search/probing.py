@@ -11,6 +11,7 @@ from optimizer.errors import ConfigError
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.crew import in_parallel
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.probes import Probe, ProbeResult, Sensitivities, choose_probe_type, fit, plan_probes
@@ -60,7 +61,6 @@ def run_probes(
     n_chunks: int,
     reporter: Reporter,
     before_each: Callable[[], None],
-    prefetch: Callable[[Recipe], None],
     imported: dict[tuple[str, str], float] | None = None,
 ) -> Sensitivities:
     """Every probe measured on `n_chunks` chunks, kept as sensitivities, and fitted. A failed probe is protected.
@@ -71,16 +71,20 @@ def run_probes(
     base_kld = 0.0
     if not probing.base.is_source and any(probe.kind != "uniform" for probe in probing.probes):
         base_kld = measurer.measure(probing.base.recipe, n_chunks, "probe base").score.mean_kld
-    results: list[ProbeResult] = []
-    for index, probe in enumerate(probing.probes):
+
+    def begin(index: int) -> None:
         before_each()
         if index + 1 < len(probing.probes):
-            prefetch(probing.probes[index + 1].recipe)
+            measurer.scorer.prefetch(probing.probes[index + 1].recipe)
+
+    def result(probe: Probe) -> ProbeResult:
         known = (imported or {}).get((probe.subject, probe.tensor_type))
-        results.append(
-            ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter)
-        )
-        reporter.advance(index + 1, probe.name)
+        return ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter)
+
+    results = in_parallel(
+        measurer.scorer, list(probing.probes), result, before=begin,
+        after=lambda done: reporter.advance(done, probing.probes[done - 1].name),
+    )  # fmt: skip
     whole = [result for result in results if plan.given is None or result.probe.kind == "uniform"]
     store.add_sensitivities(_records(measurer, whole, probing))
     measured = fit(results, base_kld, plan.parameters, probing.probe_type)

@@ -7,7 +7,7 @@ tells it the history, and gets the same proposals.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -63,3 +63,11 @@ class Proposer(Protocol):
 
     def ask(self, number: int) -> Proposal:
         """The recipe of trial `number`. Every proposal fits the budget to the byte and uses allowed options only."""
+
+
+@runtime_checkable
+class KnowsPending(Protocol):
+    """A proposer that takes into account what it has proposed and not heard of yet; `ask` notes that by itself."""
+
+    def pend(self, choice: Integers) -> None:
+        """This was proposed, by an earlier run of the search, and has not ended."""

@@ -51,6 +51,7 @@ class LayerquantProposer:
         self._forecasts: list[Forecast] = []
         self._incumbent: Observation | None = None
         self._turn = 0
+        self._pending = 0
 
     @property
     def model(self) -> DamageModel:
@@ -68,7 +69,8 @@ class LayerquantProposer:
         return not is_wrong(self._forecasts)
 
     def tell(self, observation: Observation, *, own: bool) -> None:
-        led = self._kind() != EXCHANGE
+        led = self._kind(0) != EXCHANGE
+        self._pending = max(0, self._pending - own)
         self._turn += own
         self._tried.add(observation.choice.tobytes())
         if not np.isfinite(observation.damage):
@@ -85,11 +87,17 @@ class LayerquantProposer:
     def ask(self, number: int) -> Proposal:
         rng = np.random.default_rng((self._problem.seed, number))
         choice, origin = self._propose(rng)
+        self.pend(choice)
         prediction = self._model.predictive(choice)
         return Proposal(choice, origin, prediction.mean, predicted_standard_error=prediction.standard_deviation)
 
+    def pend(self, choice: Integers) -> None:
+        """Proposed and not told yet: not proposed again, and the next proposal has its turn after it."""
+        self._tried.add(choice.tobytes())
+        self._pending += 1
+
     def _propose(self, rng: np.random.Generator) -> tuple[Integers, str]:
-        problem, kind = self._problem, self._kind()
+        problem, kind = self._problem, self._kind(self._pending)
         if kind != EXCHANGE:
             mean = self._model.mean()
             temperature = 0.0 if kind == EXPLOIT else TEMPERATURE
@@ -112,10 +120,11 @@ class LayerquantProposer:
                 break
         return choice, RANDOM
 
-    def _kind(self) -> str:
+    def _kind(self, pending: int) -> str:
+        turn = self._turn + pending
         if self.is_believed or self._incumbent is None:
-            return CYCLE[self._turn % len(CYCLE)]
-        return CYCLE_WHEN_WRONG[self._turn % len(CYCLE_WHEN_WRONG)]
+            return CYCLE[turn % len(CYCLE)]
+        return CYCLE_WHEN_WRONG[turn % len(CYCLE_WHEN_WRONG)]
 
     def _drawn(self, mean: Floats, temperature: float, rng: np.random.Generator) -> Floats:
         with np.errstate(invalid="ignore"):

@@ -60,12 +60,12 @@ def open_proxy(
     context: SearchContext, bench: Bench, workplace: Workplace, questions: Questions, source: BehaviourResult
 ) -> Proxy | None:
     """None where the settings want none, or have everybody answer, or, which is said, where two chunks are too many."""
-    plan, settings = context.plan, bench.evaluator.settings
+    plan, settings = context.plan, bench.scorer.settings
     if not plan.config.gate_proxy or plan.config.objective != "kld":
         return None
     path = workplace.study_folder(context.study.name) / TEXT_NAME
     write_text(path, answers_text(questions.suite.questions(), source, PROXY_CHUNKS * settings.ctx_size))
-    available = bench.evaluator.tokenize(plan.model.paths, path).n_chunks(settings.ctx_size)
+    available = bench.scorer.count_chunks(path)
     if available < 2:
         context.reporter.line(
             f"[yellow]the source's answers fill {available} chunks of {settings.ctx_size} tokens: too few for a first "
@@ -75,10 +75,8 @@ def open_proxy(
     context.check_stop()
     context.reporter.phase("reference: the source's answers", min(PROXY_CHUNKS, available))
     text = prepare_text(
-        context.store, bench.evaluator, plan.model, TextChoice(path, _digest(path), False), PROXY_CHUNKS,
-        workplace.references, lambda done, _: context.reporter.advance(done),
-        imatrix_sha256=plan.imatrix.sha256 if plan.imatrix else None,
-    )  # fmt: skip
+        bench, TextChoice(path, _digest(path), False), PROXY_CHUNKS, lambda done, _: context.reporter.advance(done)
+    )
     return Proxy(bench.measurer(context.lease, text, context.reporter))
 
 

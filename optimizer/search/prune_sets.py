@@ -11,7 +11,6 @@ from typing import Any
 from rich.markup import escape
 
 from evaluators.errors import EvaluationError
-from evaluators.evaluator import Evaluator
 from optimizer.gguf.model_file import ModelFile
 from optimizer.search.measuring import Measurer
 from optimizer.search.probing import ProbeBase
@@ -38,18 +37,13 @@ class PruneSet:
         return cls(tuple(document["layers"]), float(document["kld"]), float(document["standard_error"]))
 
 
-def measure_influence(
-    evaluator: Evaluator, model: ModelFile, measurer: Measurer, progress: StoredProgress
-) -> tuple[float, ...]:
+def measure_influence(model: ModelFile, measurer: Measurer, progress: StoredProgress) -> tuple[float, ...]:
     """Block influence by layer, without those that predict several tokens; kept with the study."""
     known = progress.kept(BLOCK_INFLUENCE)
     if known is None:
         chunks = min(INFLUENCE_CHUNKS, measurer.text.n_chunks)
         progress.phase("block influence", chunks)
-        known = evaluator.block_influence(
-            model.paths, measurer.text.path, chunks=chunks, progress=lambda done, _: progress.advance(done)
-        )
-        evaluator.release()
+        known = measurer.scorer.block_influence(measurer.text.path, chunks, lambda done, _: progress.advance(done))
         progress.keep(BLOCK_INFLUENCE, list(known))
     return tuple(known[: model.n_layer - model.n_nextn_layer])
 

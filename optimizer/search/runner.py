@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from rich.markup import escape
 
-from evaluators.noise_floor import measure_noise_floor
 from evaluators.process import EvaluatorProcess
 from optimizer.progress import Reporter
 from optimizer.quantization.weight_error import weight_errors
-from optimizer.search.bench import Bench, EvaluatorFactory, open_bench, probe_chunks
+from optimizer.search.bench import Bench, EvaluatorFactory, OpenScorer, open_bench, probe_chunks
 from optimizer.search.best import RIVALS_ONLY
 from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
 from optimizer.search.gate import open_gate
-from optimizer.search.measuring import MeasuredText, Measurer
+from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
@@ -32,6 +32,7 @@ from optimizer.search.prune_settings import candidate_layers
 from optimizer.search.report import measurements_needed
 from optimizer.search.rivals.weight_error import needed_errors
 from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
+from optimizer.search.scoring import MeasuredText
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, study_report
@@ -63,8 +64,12 @@ def run_search(
     name: str,
     beside: Path | None = None,
     evaluator_factory: EvaluatorFactory = EvaluatorProcess,
+    open_scorer: OpenScorer | None = None,
 ) -> Outcome:
-    """Run or continue the study `name` until its trials and its report are there, or until it is asked to stop."""
+    """Run or continue the study `name` until its trials and its report are there, or until it is asked to stop.
+
+    open_scorer: what scores the recipes, in place of one evaluator that `evaluator_factory` makes.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # trials are shown by the reporter
     config = plan.config
     texts = choose_texts(config, beside)
@@ -74,6 +79,7 @@ def run_search(
                 f"[yellow]using the bundled {choice.path.name}; text like your readers' own is better[/yellow]"
             )
     with workplace.open_store() as store:
+        store.wait_when_away(config.database_wait, lambda text: reporter.line(f"[yellow]{escape(text)}[/yellow]"))
         study = open_study(store, plan, name, texts)
         if is_done(store, study, plan):
             return Outcome(study, True)
@@ -86,7 +92,10 @@ def run_search(
             context = SearchContext(store, study, lease, plan, progress, interrupted)
             record = store.model(study.model_id)
             try:
-                with open_bench(plan, workplace, store, record, progress, evaluator_factory) as bench:
+                with open_bench(
+                    plan, workplace, store, record, progress, evaluator_factory,
+                    open_scorer=open_scorer, facts=progress,
+                ) as bench:  # fmt: skip
                     _run_phases(context, bench, workplace, texts, mirrors.notify)
             except (StopRequested, KeyboardInterrupt):
                 store.update_study(lease, state="paused")
@@ -154,9 +163,7 @@ def _run_phases(
     for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
         limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
-        loop = TrialLoop(
-            context, measurer, budget, prior, bench.builder.prefetch, notify, limits, errors, gate, prune_sets
-        )
+        loop = TrialLoop(context, measurer, budget, prior, notify, limits, errors, gate, prune_sets)
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
     _report(context, bench, workplace, texts, noise, behaviours)
 
@@ -183,11 +190,7 @@ def _prepare(
 ) -> MeasuredText:
     context.check_stop()
     context.reporter.phase(f"reference: {title}", chunks)
-    text = prepare_text(
-        context.store, bench.evaluator, context.plan.model, choice, chunks, workplace.references,
-        lambda done, _: context.reporter.advance(done),
-        imatrix_sha256=context.plan.imatrix.sha256 if context.plan.imatrix else None,
-    )  # fmt: skip
+    text = prepare_text(bench, choice, chunks, lambda done, _: context.reporter.advance(done))
     if text.n_chunks < chunks:
         context.reporter.line(
             f"[yellow]{choice.path.name} has {text.n_chunks} chunks of {text.tokens_per_chunk} tokens, not {chunks}; "
@@ -204,7 +207,7 @@ def _noise_floor(context: SearchContext, bench: Bench, text: MeasuredText) -> fl
         return float(known)
     context.reporter.phase("noise floor", 1)
     chunks = list(range(min(NOISE_CHUNKS, text.n_chunks)))
-    floor = measure_noise_floor(bench.evaluator, context.plan.model.paths, text.reference, chunks)
+    floor = bench.scorer.noise_floor(text, chunks)
     context.reporter.keep("noise_floor_of", str(text.reference))
     context.reporter.keep("noise_floor_kld", floor.mean_kld)
     return floor.mean_kld
@@ -221,7 +224,7 @@ def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitiv
     }
     return run_probes(
         plan, probing, measurer, context.store, probe_chunks(plan.config, measurer.text.n_chunks),
-        context.reporter, context.check_stop, bench.builder.prefetch, imported,
+        context.reporter, context.check_stop, imported,
     )  # fmt: skip
 
 
@@ -232,9 +235,7 @@ def _prune_sets(context: SearchContext, bench: Bench, measurer: Measurer) -> tup
         return ()
     context.check_stop()
     context.store.update_study(context.lease, phase="prune probes")
-    influences = (
-        measure_influence(bench.evaluator, plan.model, measurer, context.reporter) if isinstance(named, int) else ()
-    )
+    influences = measure_influence(plan.model, measurer, context.reporter) if isinstance(named, int) else ()
     return probe_sets(
         candidate_layers(plan.config, influences), plan.config.prune, plan_probing(plan).base, measurer,
         probe_chunks(plan.config, measurer.text.n_chunks), context.reporter, context.check_stop,
@@ -279,7 +280,7 @@ def _report(
         },
         "search_text": searched.as_json(),
         "report_text": {**choice.as_json(), "chunks": text.n_chunks},
-        "engine": asdict(bench.evaluator.engine()),
+        "engine": asdict(bench.scorer.engine()),
         "noise_floor_kld": noise,
         **found,
     }

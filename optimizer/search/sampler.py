@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optimizer.search.problem import Observation, Proposal, Proposer
+from optimizer.search.problem import Integers, KnowsPending, Observation, Proposal, Proposer
 from optimizer.search.space import SearchSpace
 
 STANDARD_ERROR_ATTRIBUTE = "standard_error"
@@ -57,6 +57,11 @@ class SearchSampler(BaseSampler):
         proposal = proposer.ask(trial.number)
         self.proposals[trial.number] = proposal
         return dict(space.params(proposal.choice))
+
+    def pend(self, choice: Integers) -> None:
+        """A proposal that an earlier run made has not ended yet; without meaning to proposers that need not know."""
+        if isinstance(self._proposer, KnowsPending):
+            self._proposer.pend(choice)
 
     def catch_up(self, study: Study) -> None:
         """Tell the proposer what it has not heard of, without asking it for anything."""

@@ -4,14 +4,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evaluators.evaluator import Evaluator, Progress
+from evaluators.evaluator import Progress
 from optimizer.config import BUNDLED, SearchConfig
 from optimizer.errors import ConfigError
-from optimizer.gguf.model_file import ModelFile
-from optimizer.search.measuring import MeasuredText
+from optimizer.search.scoring import MeasuredText
 from optimizer.sources import FoundText, find_text
-from optimizer.store import Store
+
+if TYPE_CHECKING:
+    from optimizer.search.bench import Bench
 
 BUNDLED_TEXTS = {"search": BUNDLED / "demo/texts/search.txt", "report": BUNDLED / "demo/texts/report.txt"}
 
@@ -48,44 +50,32 @@ def choose_texts(config: SearchConfig, beside: Path | None = None) -> tuple[Text
     return search, report
 
 
-def prepare_text(
-    store: Store,
-    evaluator: Evaluator,
-    model: ModelFile,
-    choice: TextChoice,
-    chunks: int,
-    references: Path,
-    progress: Progress | None = None,
-    *,
-    imatrix_sha256: str | None = None,
-) -> MeasuredText:
-    """Compute what is missing of the model's reference logits on the first `chunks` chunks of a text.
+def prepare_text(bench: "Bench", choice: TextChoice, chunks: int, progress: Progress | None = None) -> MeasuredText:
+    """Have what is missing computed of the model's reference logits on the first `chunks` chunks of a text.
 
-    The folder's name follows from model, text, settings and engine, so references are shared by all studies and never
-    mixed; what candidates score is kept apart by imatrix as well. A text shorter than `chunks` gives fewer chunks.
-    Raises TextError when it is too short for one.
+    The reference's name follows from model, text, settings and engine, so references are shared by all studies and
+    never mixed; what candidates score is kept apart by imatrix as well. A text shorter than `chunks` gives fewer
+    chunks. Raises TextError when it is too short for one.
     """
+    store, scorer, plan = bench.store, bench.scorer, bench.plan
     settings = {
-        "runtime": evaluator.settings.as_dict(),
-        "engine": evaluator.engine().identity,
-        "reference": model.fingerprint,
+        "runtime": scorer.settings.as_dict(),
+        "engine": scorer.engine().identity,
+        "reference": plan.model.fingerprint,
     }
     settings_key = store.add_settings(settings)
     name = hashlib.sha256(json.dumps([settings_key, choice.sha256]).encode()).hexdigest()[:16]
-    available = evaluator.tokenize(model.paths, choice.path).n_chunks(evaluator.settings.ctx_size)
-    wanted = max(1, min(chunks, available))  # a text without one whole chunk is the evaluator's to refuse
-    reference = evaluator.build_reference(
-        model.paths, choice.path, references / name, chunks=wanted, identity=model.fingerprint, progress=progress
-    )
-    if imatrix_sha256 is not None:  # the reference is the same, the candidates' tensors are not
-        settings_key = store.add_settings({**settings, "imatrix": imatrix_sha256})
+    wanted = max(1, min(chunks, scorer.count_chunks(choice.path)))  # a text without a chunk is the scorer's to refuse
+    reference = scorer.make_reference(choice.path, choice.sha256, name, wanted, progress)
+    if plan.imatrix is not None:  # the reference is the same, the candidates' tensors are not
+        settings_key = store.add_settings({**settings, "imatrix": plan.imatrix.sha256})
     record = store.add_text(sha256=choice.sha256, path=str(choice.path), n_bytes=choice.path.stat().st_size)
     return MeasuredText(
         text_id=record.id,
         sha256=choice.sha256,
         path=choice.path,
-        reference=reference.folder,
+        reference=reference,
         settings_key=settings_key,
         n_chunks=wanted,
-        tokens_per_chunk=evaluator.settings.ctx_size,
+        tokens_per_chunk=scorer.settings.ctx_size,
     )

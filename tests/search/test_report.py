@@ -100,7 +100,7 @@ def reporting(search: Search, **options: Any) -> Iterator[Any]:
         with open_bench(plan, search.workplace, store, model, reporter, make) as bench:
             chunks = plan.config.evaluation.chunks
             choice = choose_texts(plan.config)[1]
-            text = prepare_text(store, bench.evaluator, plan.model, choice, chunks, search.workplace.references)
+            text = prepare_text(bench, choice, chunks)
             budget = plan.budgets[0]
             hints = keep_form([Hint(budget.text, budget.n_bytes, "2 % more bytes", 0.9, 0.0)])
             progress = {WIDER: hints, TOKENS_BEFORE_TRIALS: 1000}

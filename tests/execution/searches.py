@@ -1,0 +1,86 @@
+"""Searches on fake evaluators, by executors in place of the plain scorer."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from evaluators.evaluator import EngineInfo, Evaluator
+from evaluators.fake import FakeEvaluator
+from evaluators.settings import RuntimeSettings
+from optimizer.config import ExecutionSettings
+from optimizer.execution.executor import Role, Task
+from optimizer.execution.local import LocalExecutor
+from optimizer.execution.node import Node
+from optimizer.execution.node_settings import NodeSettings
+from optimizer.execution.opening import open_executor, open_scorer
+from optimizer.execution.problems import WorkerLost
+from optimizer.progress import Reporter
+from optimizer.search.facts import Facts
+from optimizer.search.planning import Plan
+from optimizer.search.runner import Outcome, run_search
+from optimizer.search.scoring import Scorer
+from optimizer.store import TrialRecord
+from optimizer.workplace import Workplace
+from tests.search.searches import Search
+
+
+class OtherBuild(FakeEvaluator):
+    """The same fake, of another build."""
+
+    def engine(self) -> EngineInfo:
+        return replace(super().engine(), version="2")
+
+
+class WorkersSearch(Search):
+    """`Search` with `--workers`, on fake evaluators."""
+
+    def run_with(self, workers: int, plan: Plan | None = None, interrupted: list[bool] | None = None) -> Outcome:
+        plan = plan or self.plan
+        return run_search(
+            plan, self.workplace, self.reporter, interrupted or [False], name=self.name,
+            evaluator_factory=self.make, open_scorer=open_scorer(ExecutionSettings(workers=workers), self.make),
+        )  # fmt: skip
+
+    def make(self, settings: RuntimeSettings) -> Evaluator:
+        self.runs.append(FakeEvaluator(settings, **self.options))
+        return self.runs[-1]
+
+    def records(self) -> list[TrialRecord]:
+        with self.workplace.open_store() as store:
+            study = store.find_study(self.name)
+            assert study is not None
+            return store.trials(study.id)
+
+    def run_on(self, executor: LocalExecutor, plan: Plan | None = None) -> Outcome:
+        """On the workers of an executor that a test has made."""
+
+        @contextmanager
+        def opened(plan: Plan, workplace: Workplace, reporter: Reporter, facts: Facts) -> Iterator[Scorer]:
+            with open_executor(plan, executor, lambda found: 1, reporter, facts, patience=0.0) as scorer:
+                yield scorer
+
+        return run_search(plan or self.plan, self.workplace, self.reporter, [False], name=self.name, open_scorer=opened)
+
+    def nodes(self, *factories: Callable[[RuntimeSettings], Evaluator]) -> list[Node]:
+        """One a factory, each with a folder of its own, as on machines that share nothing."""
+        folder = self.workplace.studies.parent
+        return [Node(NodeSettings(str(folder / f"node-{number}")), factory) for number, factory in enumerate(factories)]
+
+
+class MortalExecutor(LocalExecutor):
+    """Loses the worker of every job for which `fatal` holds, as if its process had died; it comes back at once."""
+
+    def __init__(self, nodes: list[Node], fatal: Callable[[object], bool]) -> None:
+        super().__init__(nodes)
+        self._fatal = fatal
+        self.deaths = 0
+
+    def submit(self, task: Task, *arguments: object, worker: str, role: Role) -> "Future[Any]":
+        if any(self._fatal(each) for each in arguments):
+            self.deaths += 1
+            future: Future[Any] = Future()
+            future.set_exception(WorkerLost(f"worker {worker} ended"))
+            return future
+        return super().submit(task, *arguments, worker=worker, role=role)
