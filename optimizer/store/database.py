@@ -31,7 +31,7 @@ class Database:
             self._engine = self._engine.execution_options(isolation_level="REPEATABLE READ")
         try:
             with self._errors():
-                migrate(self._engine, self._writing_engine, self.location)
+                self.revision_before = migrate(self._engine, self._writing_engine, self.location)
         except BaseException:
             self.close()
             raise

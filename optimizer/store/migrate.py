@@ -17,21 +17,24 @@ _POSTGRESQL_LOCK = 7_221_945_001
 """Any number that no other program takes for a lock."""
 
 
-def migrate(reading: Engine, writing: Engine, location: str) -> None:
+def migrate(reading: Engine, writing: Engine, location: str) -> str | None:
     """Checks the schema's revision and runs the migrations that lack. Cheap when none does.
 
+    Returns the revision found; None in an empty database.
     Raises StorageError when the database is newer than this version, or another program's.
     """
     with reading.begin() as connection:
         _refuse_old_server(connection, location)
-        if _revision(connection, location) == SCHEMA_REVISIONS[-1]:
-            return
+        before = _revision(connection, location)
+        if before == SCHEMA_REVISIONS[-1]:
+            return before
     with writing.begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's transaction holds the one write lock from its beginning
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})"))
         # Another process may have migrated while this one waited for the lock.
         if _revision(connection, location) != SCHEMA_REVISIONS[-1]:
             _upgrade(connection)
+    return before
 
 
 def _refuse_old_server(connection: Connection, location: str) -> None:
