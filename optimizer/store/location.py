@@ -51,7 +51,7 @@ def shown(url: URL) -> str:
         return url.database or ""
     secret = {name: "***" for name in url.query if "password" in name}
     plain = url.set(drivername=url.get_backend_name()).update_query_dict(secret)
-    return plain.render_as_string(hide_password=True)
+    return plain.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
 def without_password(text: str) -> str:
