@@ -1,0 +1,165 @@
+"""What the coordinator adds to a trial, and how long the commands that look take with a full store.
+
+usage: python -m benchmarks.coordinator [--told 1000] [--last 50] [--stored 10000] [--databases sqlite,postgresql]
+
+A real search of a 64-layer model of tiny tensors, by tensors (450 units, 6 types), with real shards, store and sampler;
+the evaluator is a fake one, and its own time is taken off. Shown is wall time a trial over the last trials: ask,
+assemble, record, tell. The mirrors to Optuna's tables and MLflow are off the critical path, and off here.
+Then a study by layers is filled up to so many trials, and `layerquant status`, `trials` and `report` are run as a user
+would, each in a process of its own; the median of five. PostgreSQL is a server of this benchmark's own that waits for
+the disk at every commit, from Debian's package.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import sqlalchemy as sa
+
+from evaluators.divergence import Score
+from evaluators.evaluator import Progress
+from evaluators.fake import FakeEvaluator
+from evaluators.settings import RuntimeSettings
+from optimizer.config import SearchConfig
+from optimizer.progress import SilentReporter
+from optimizer.search.planning import make_plan
+from optimizer.search.runner import run_search
+from optimizer.store.schema import Table, Trial
+from optimizer.workplace import Workplace
+from tests.models import tiny_model
+from tests.postgres import private_server
+
+LAYERS = 64
+COMMANDS = ("status", "trials", "report")
+
+
+class TimedEvaluator(FakeEvaluator):
+    seconds = 0.0
+
+    def score(
+        self,
+        candidate_paths: Sequence[Path],
+        reference: Path,
+        chunks: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        settings: RuntimeSettings | None = None,
+    ) -> Score:
+        started = time.monotonic()
+        try:
+            return super().score(candidate_paths, reference, chunks, progress, settings=settings)
+        finally:
+            TimedEvaluator.seconds += time.monotonic() - started
+
+
+class TrialClock(SilentReporter):
+    """Notes when each trial has ended, and what the evaluator took until then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[tuple[float, float]] = []
+
+    def trials(self, done: int, detail: str = "") -> None:
+        self.ends.append((time.monotonic(), TimedEvaluator.seconds))
+
+    def overheads(self) -> list[float]:
+        """Seconds of each trial but the first that were not the evaluator's."""
+        pairs = zip(self.ends, self.ends[1:], strict=False)
+        return [end[0] - start[0] - (end[1] - start[1]) for start, end in pairs]
+
+
+def search(folder: Path, workplace: Workplace, units: str, trials: int) -> TrialClock:
+    settings: dict[str, Any] = {
+        "model": str(folder / "tiny.gguf"),
+        "study": units,
+        "units": units,
+        "trials": trials,
+        "search_text": str(folder / "search.txt"),
+        "report_text": str(folder / "report.txt"),
+        "evaluation.ctx_size": 64,
+        "evaluation.chunks": 16,
+        "tracking.mlflow": "none",
+        "tracking.optuna": False,
+    }
+    clock = TrialClock()
+    run_search(
+        make_plan(SearchConfig.load(None, settings)), workplace, clock, [False], name=units,
+        evaluator_factory=TimedEvaluator,
+    )  # fmt: skip
+    return clock
+
+
+def fill(workplace: Workplace, name: str, n_trials: int) -> None:
+    """More trials like those that the study has, up to `n_trials`."""
+    table: Any = Table.metadata.tables[Trial.__tablename__]
+    with workplace.open_store() as store:
+        study = store.find_study(name)
+        assert study is not None
+        done = len(store.trials(study.id))
+        with store.writing() as session:
+            rows = [
+                dict(row) for row in session.execute(sa.select(table).where(table.c.study_id == study.id)).mappings()
+            ]
+            more = []
+            for number in range(done, n_trials):
+                more.append({**rows[number % done], "number": number, "name": None, "origin": "surrogate"})
+                del more[-1]["id"]
+            for start in range(0, len(more), 500):
+                session.execute(sa.insert(table), more[start : start + 500])
+
+
+def command_seconds(command: str, folder: Path, database: str | None) -> float:
+    arguments = [command, "layers", "--studies", str(folder), *(["--database", database] if database else [])]
+    program = [sys.executable, "-m", "optimizer.cli", *arguments]
+    taken = []
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.monotonic() - started)
+    return median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--told", type=int, default=1000)
+    parser.add_argument("--last", type=int, default=50)
+    parser.add_argument("--stored", type=int, default=10_000)
+    parser.add_argument("--databases", default="sqlite,postgresql")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerquant-coordinator-")))
+        tiny_model(folder, n_layer=LAYERS, n_embd=256, ffn=256)
+        for text in ("search", "report"):
+            (folder / f"{text}.txt").write_text(text * 4000)
+        bank = folder / "bank"
+        for kind in options.databases.split(","):
+            database = None
+            if kind == "postgresql":
+                database = stack.enter_context(private_server(durable=True)).new_database()
+            workplace = Workplace(folder / kind, database, bank)
+            if options.told:
+                overheads = search(folder, workplace, "tensors", options.told + options.last).overheads()
+                last = sorted(overheads[-options.last :])
+                print(
+                    f"{kind}: after {options.told} trials, {1e3 * median(last):.0f} ms a trial "
+                    f"(median; 90 % within {1e3 * last[int(0.9 * len(last))]:.0f} ms; "
+                    f"the first {options.last}: {1e3 * median(overheads[: options.last]):.0f} ms)",
+                    flush=True,
+                )
+            if options.stored:
+                search(folder, workplace, "layers", 40)
+                fill(workplace, "layers", options.stored)
+                for command in COMMANDS:
+                    seconds = command_seconds(command, workplace.studies, database)
+                    print(f"{kind}: {command} with {options.stored} trials: {seconds:.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
