@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from optimizer.commands.options import Bank, Database, Studies
+from optimizer.commands.options import Bank, Cluster, Database, Studies, TlsCa, TlsCert, TlsKey
 from optimizer.commands.shown import err
+from optimizer.config import ExecutionSettings
 from optimizer.errors import ConfigError
 from optimizer.service.notices import KINDS
 from optimizer.service.notifier import NotifySettings
@@ -44,6 +45,10 @@ def serve(
     mlflow: Annotated[
         str | None, typer.Option("--mlflow", help="Address of an MLflow server, for links from the studies' pages.")
     ] = None,
+    cluster: Cluster = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     studies: Studies = DEFAULT_STUDIES,
     database: Database = None,
     bank: Bank = None,
@@ -67,6 +72,7 @@ def serve(
         running,
         tuple(name or []),
         notify=NotifySettings.of(os.environ, notify_command, notify_on),
+        execution=ExecutionSettings(cluster=cluster, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key),
         optuna_dashboard=optuna_dashboard and checked_address(optuna_dashboard, "--optuna-dashboard"),
         mlflow=mlflow and checked_address(mlflow, "--mlflow"),
     )
