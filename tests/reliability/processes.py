@@ -66,7 +66,7 @@ class Command:
     log: Path
     started: float = field(default_factory=time.monotonic)
 
-    def wait(self, seconds: float = 120.0) -> int:
+    def wait(self, seconds: float = 600.0) -> int:
         """Its exit code; -9 where it was killed."""
         self.process.join(seconds)
         if self.process.exitcode is None:
@@ -108,7 +108,7 @@ def run(
     return command
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came true"

@@ -1,6 +1,7 @@
 """One bit of a stored file changed: what is noticed, and what is made again."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from evaluators.errors import ReferenceDamaged
 from evaluators.reference import Reference
 from optimizer import cli
 from optimizer.gguf.header import read_header
-from optimizer.quantization import join
 from tests.evaluators.test_reference import content, prepare
 from tests.reliability.processes import KILLED, Fault, run
 from tests.reliability.states import NAME, digest, end_state
@@ -25,7 +25,7 @@ def flip(path: Path, position: int) -> None:
 
 def test_in_every_shard_the_search_goes_on_with_new_ones(config: Path, left_alone: dict[str, Any], place: Path) -> None:
     options = ["search", config, "--studies", place]
-    killed = run(options, place / "killed.log", Fault("optimizer.store.trials:Trials.finish_trial", 3))
+    killed = run(options, place / "killed.log", Fault("optimizer.store:Store.finish_trial", 3))
     assert killed.process.exitcode == KILLED
     shards = sorted((place / "bank").glob("*/*.gguf"))
     good = {path: digest(path) for path in shards}
@@ -45,6 +45,7 @@ def test_in_a_shard_while_it_is_joined_the_file_is_not_kept(
     left_alone: dict[str, Any], memory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bank looks at a shard's data once a process; the joined file is compared with the shards' checksums."""
+    join = import_module("optimizer.quantization.join")
     real = join.copy_bytes
     copied: list[int] = []
 
@@ -77,5 +78,5 @@ def test_in_reference_logits_the_chunk_is_removed_and_made_again(tmp_path: Path)
 def test_in_the_tokens_of_a_reference(tmp_path: Path) -> None:
     prepare(tmp_path)
     flip(tmp_path / "tokens.npy", -3)
-    with pytest.raises(ReferenceDamaged, match="delete the folder"):
+    with pytest.raises(ReferenceDamaged, match="does not hold the text's tokens; delete"):
         prepare(tmp_path)

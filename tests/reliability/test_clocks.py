@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from optimizer.errors import StudyError
-from optimizer.store import LeaseKeeper, Store, StudyHeld, TrialOutcome, database
+from optimizer.store import LeaseKeeper, Store, StudyHeld, TrialOutcome, engines
 from optimizer.store.holder import current_holder
 from tests.reliability.processes import Changes, run
 from tests.reliability.states import end_state
@@ -40,13 +40,13 @@ def clock() -> Clock:
 @pytest.fixture
 def study(place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
     """In a store whose clock the test sets: SQLite's own function of the time is replaced."""
-    prepare: Callable[..., None] = database._prepare_sqlite
+    prepare: Callable[..., None] = engines._prepare_sqlite
 
     def prepared(connection: sqlite3.Connection, record: object) -> None:
         prepare(connection, record)
         connection.create_function("julianday", -1, clock.julian_day)
 
-    monkeypatch.setattr(database, "_prepare_sqlite", prepared)
+    monkeypatch.setattr(engines, "_prepare_sqlite", prepared)
     with Store.open(place) as store:
         made = new_study(store)
         assert abs(store.study(made.study_id).created_at - time.time()) < 60

@@ -53,7 +53,7 @@ def says_so(command: Command) -> None:
     [
         ("evaluators.reference:_write_tokens", 1),
         ("optimizer.quantization.shard:write_at", 4),
-        ("optimizer.store.trials:Trials.finish_trial", 2),
+        ("optimizer.store:Store.finish_trial", 2),
     ],
     ids=["reference", "bank", "database"],
 )

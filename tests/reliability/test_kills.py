@@ -27,10 +27,10 @@ STAGES = {
     ],
     "commit": [
         Fault(f"{STORE}.catalogue:insert_evaluations", 2, after=True),
-        Fault(f"{STORE}.trials:Trials.start_trial", 2, after=True),
-        Fault(f"{STORE}.trials:Trials.reconcile", after=True),
+        Fault(f"{STORE}:Store.start_trial", 2, after=True),
+        Fault(f"{STORE}:Store.reconcile", after=True),
         Fault(f"{STORE}.trials:insert_events", after=True),
-        Fault(f"{STORE}.trials:Trials.finish_trial", 2, after=True),
+        Fault(f"{STORE}:Store.finish_trial", 2, after=True),
     ],
     "tell": [Fault("optuna.study:Study.tell"), Fault("optuna.study:Study.tell", 2, after=True)],
     "report": [Fault(REPORT), Fault(REPORT, after=True)],
