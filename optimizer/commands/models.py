@@ -1,5 +1,6 @@
 """`layerquant quantize`, `probe`, `doctor`: single steps on single models."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from optimizer.commands.options import (
     takes_runtime_flags,
 )
 from optimizer.commands.recipes_given import flags_given, recipe_from_file, recipe_from_layer_types_option
-from optimizer.commands.shown import err, out, print_json
+from optimizer.commands.shown import err, print_json, show_checks
 from optimizer.config import SearchConfig, parse_assignment
 from optimizer.doctor import examine
 from optimizer.errors import ConfigError, GgufError
@@ -178,17 +179,10 @@ def _write_sensitivities(path: Path, outcome: "ProbeOutcome", form: str) -> None
 
 def doctor(studies: Studies = DEFAULT_STUDIES, as_json: Json = False) -> None:
     """Check this machine: library, CPU features, GPU, memory, disk, open files; exit code 1 when a check fails."""
-    checks = examine(studies)
+    checks = [asdict(check) for check in examine(studies)]
     if as_json:
-        print_json(
-            {"checks": [{"name": c.name, "state": c.state, "found": c.found, "advice": c.advice} for c in checks]}
-        )
+        print_json({"checks": checks})
     else:
-        console = out()
-        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-        for check in checks:
-            console.print(f"[{colours[check.state]}]{check.state:<5}[/] {check.name:<16} {check.found}", soft_wrap=True)
-            if check.advice:
-                console.print(f"{'':<23}{check.advice}", soft_wrap=True)
-    if any(check.state == "fail" for check in checks):
+        show_checks(checks)
+    if any(check["state"] == "fail" for check in checks):
         raise typer.Exit(1)

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from optimizer.commands.handover import FORMS, Handover, handover_text, open_handover, provenance
 from optimizer.commands.options import Bank, Database, Json, Studies, Study
-from optimizer.commands.shown import err, out, print_json, show_report
+from optimizer.commands.shown import err, print_json, show_report
 from optimizer.commands.studies import existing_store, finished_study, named_study
+from optimizer.commands.trials_shown import show_trials
 from optimizer.errors import ConfigError
 from optimizer.export.answers import Answers, Named, show_answers
 from optimizer.export.report_page import report_page
@@ -27,7 +27,6 @@ from optimizer.search.best import (
     best_of_study,
     kept_out,
     only_lucky,
-    prompts_solved,
 )
 from optimizer.search.reported_answers import asked_suite, reported_answers
 from optimizer.store import Store, StudyRecord, TrialRecord
@@ -58,29 +57,9 @@ def trials(
             }
         )
         return
-    table = Table(box=None, pad_edge=False)
-    asked = any(prompts_solved(trial) is not None for trial in found)
-    for column in (
-        "trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens",
-        *(["solved"] if asked else []),
-    ):  # fmt: skip
-        right = column in ("trial", "bytes", "PPL", "chunks", "predicted", "tokens", "solved")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column == "solved")
     best = best_of_study(record, found)
-    for trial in found:
-        kld = "" if trial.mean_kld is None else f"{trial.mean_kld:.6f} ± {trial.mean_kld_standard_error or 0:.6f}"
-        predicted = "" if trial.predicted_kld is None else f"{trial.predicted_kld:.6f}"
-        damage = kld or escape(trial.error or "")
-        perplexity = f"{trial.perplexity:.4f}" if trial.perplexity else ""
-        style = "bold green" if trial is best else "dim" if trial.state != "complete" else None
-        name, n_bytes = trial.name or trial.origin, f"{trial.size_bytes:,}"
-        chunks, tokens = str(trial.chunks_scored), f"{trial.tokens_spent:,}"
-        state = trial.state if kept_out(trial) is None else "kept out"
-        cells = (str(trial.number), state, name, n_bytes, damage, perplexity, chunks, predicted, tokens)
-        table.add_row(*cells, *([prompts_solved(trial) or ""] if asked else []), style=style)
-    out().print(table)
-    spent = sum(trial.tokens_spent for trial in found)
-    out().print(f"tokens evaluated: {spent:,} by these trials, {record.tokens_evaluated:,} by the study")
+    shown = [trial_object(trial) for trial in found]
+    show_trials(shown, None if best is None else best.number, record.tokens_evaluated)
 
 
 def trial_object(trial: TrialRecord) -> dict[str, Any]:
@@ -119,15 +98,22 @@ def report(
     with existing_store(Workplace(studies, database)) as store:
         record = finished_study(store, study)
         document = dict(record.report or {})
-        recipes = [_recipe_of(store, record, each["best"]["trial"]).kept_types for each in _fronts(document)]
-        answers = [_answers(store, record, each) for each in _fronts(document)] if html is not None else []
-    if html is not None:
-        write_text(html, report_page(Report.from_json(document), recipes, answers))
+        page = None if html is None else page_of_report(store, record)
+    if html is not None and page is not None:
+        write_text(html, page)
         err().print(f"written: {escape(str(html))}")
     if as_json:
         print_json(document)
     elif html is None:
         show_report(document)
+
+
+def page_of_report(store: Store, study: StudyRecord) -> str:
+    """What `--html` writes for a finished study."""
+    document = dict(study.report or {})
+    recipes = [_recipe_of(store, study, each["best"]["trial"]).kept_types for each in _fronts(document)]
+    answers = [_answers(store, study, each) for each in _fronts(document)]
+    return report_page(Report.from_json(document), recipes, answers)
 
 
 def _answers(store: Store, study: StudyRecord, front: dict[str, Any]) -> Answers | None:

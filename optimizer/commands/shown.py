@@ -138,3 +138,14 @@ def _study_lines(report: Mapping[str, Any]) -> list[str]:
             + (f", of which {before:,} before the first trial" if before is not None else "")
         )
     return lines
+
+
+def show_checks(checks: Sequence[Mapping[str, Any]]) -> None:
+    """checks: of `doctor --json`."""
+    console = out()
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    for check in checks:
+        state, name, found = check["state"], check["name"], escape(check["found"])
+        console.print(f"[{colours[state]}]{state:<5}[/] {name:<16} {found}", soft_wrap=True)
+        if check["advice"]:
+            console.print(f"{'':<23}{escape(check['advice'])}", soft_wrap=True)

@@ -13,12 +13,17 @@ from optimizer.recipes.presets import PresetTable
 from optimizer.recipes.recipe import ResolvedRecipe, complete_recipe
 
 
+def is_layer_types(argument: str) -> bool:
+    """Whether it is LAYER_TYPES itself, and not the name of a file."""
+    return argument.lstrip().startswith("[") or ("LAYER_TYPES" in argument and "=" in argument)
+
+
 def read_layer_types(argument: str) -> LayerTypes:
     """LAYER_TYPES given as JSON, in its shell form, as a file of either, or as a hybrid's YAML file.
 
     Raises RecipeError where it is none of them.
     """
-    if argument.lstrip().startswith("[") or ("LAYER_TYPES" in argument and "=" in argument):
+    if is_layer_types(argument):
         return parse(argument)
     path = Path(argument)
     if path.suffix in (".yaml", ".yml"):

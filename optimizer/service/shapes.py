@@ -20,6 +20,19 @@ class Health(BaseModel):
     version: str
 
 
+class Check(BaseModel):
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str
+
+
+class Checks(BaseModel):
+    """`doctor --json`."""
+
+    checks: list[Check]
+
+
 class Job(BaseModel):
     """A command that the service runs as a process of its own. Times are seconds since 1970."""
 
@@ -139,3 +152,4 @@ class Plan(BaseModel):
     fallbacks: dict[str, dict[str, str]]
     fallback_groups: list[JsonObject]
     notes: list[str]
+    search: JsonObject

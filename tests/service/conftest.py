@@ -10,6 +10,7 @@ from optimizer.service.app import make_app
 from optimizer.service.settings import ServiceSettings
 from optimizer.store import TrialOutcome
 from optimizer.workplace import Workplace
+from tests.search.searches import Search, prepare
 from tests.store.studies import new_study
 
 
@@ -28,6 +29,14 @@ def settings(tmp_path: Path) -> ServiceSettings:
         store.update_study(study.lease, state="paused")
         store.release_lease(study.lease)
     return ServiceSettings(Workplace(folder), (models,))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny.gguf, its texts, and `study`, searched to its end with the fake evaluator. Read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert Search(folder, prepare(folder, trials=6, budget="5bpw", units="layers")).run().finished
+    return folder
 
 
 @pytest.fixture

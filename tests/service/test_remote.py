@@ -1,41 +1,56 @@
 """`--server URL`: the same commands, answered by a service."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from optimizer.cli import run
+from optimizer.doctor import Check
+from optimizer.service.app import make_app
 from optimizer.service.client import Client
 from optimizer.service.remote import split_server
 from optimizer.service.settings import ServiceSettings
+from optimizer.workplace import Workplace
+from tests.store.studies import new_study
 
 URL = "http://127.0.0.1:8642"
 Call = Callable[..., tuple[int, str, str]]
+Asked = Callable[[TestClient], Call]
 
 
 @pytest.fixture
-def call(client: TestClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
-    """Runs a command against the service of `client`."""
-
-    def made(url: str) -> Client:
-        found = Client(url)
-        found._http.close()
-        found._http = client
-        return found
-
-    monkeypatch.setattr(Client, "of_environment", made)
+def asked(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Asked:
+    """Makes the command line talk to the service of a test client."""
     monkeypatch.setattr(Client, "close", lambda _: None)
 
-    def run_it(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([*words, "--server", URL])
-        seen = capfd.readouterr()
-        return code, seen.out, seen.err
+    def of(service: TestClient) -> Call:
+        def made(url: str) -> Client:
+            found = Client(url)
+            found._http.close()
+            found._http = service
+            return found
 
-    return run_it
+        monkeypatch.setattr(Client, "of_environment", made)
+
+        def run_it(*words: str) -> tuple[int, str, str]:
+            capfd.readouterr()
+            code = run([*words, "--server", URL])
+            seen = capfd.readouterr()
+            return code, seen.out, seen.err
+
+        return run_it
+
+    return of
+
+
+@pytest.fixture
+def call(asked: Asked, client: TestClient) -> Call:
+    """Runs a command against the service of `client`."""
+    return asked(client)
 
 
 def test_the_same_answers_as_without(call: Call, settings: ServiceSettings, capfd: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +62,86 @@ def test_the_same_answers_as_without(call: Call, settings: ServiceSettings, capf
         assert (code, err) == (0, "")
         assert json.loads(out) == local | own
     assert "night" in call("status")[1]
+
+
+@pytest.fixture(scope="module")
+def over_finished(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A service over a copy of the finished study; nothing here changes it."""
+    studies = tmp_path_factory.mktemp("copy") / "studies"
+    shutil.copytree(finished / "studies", studies)
+    settings = ServiceSettings(Workplace(studies), (finished,))
+    with TestClient(make_app(settings), base_url=URL) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trials", "study"), ("trials", "study", "--csv"), ("trials", "study", "--json"),
+        ("report", "study"), ("report", "study", "--json"),
+        *(("export", "study", "--as", form) for form in ("layer-types", "tensor-type-file", "command", "card")),
+        ("status", "study"),
+    ],
+)  # fmt: skip
+def test_a_finished_study_looks_as_here(
+    asked: Asked, over_finished: TestClient, finished: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run([*words, "--studies", str(finished / "studies")]) == 0
+    local = capfd.readouterr().out
+    assert len(local) > 100
+    assert asked(over_finished)(*words) == (0, local, "")
+
+
+def test_a_report_s_page_is_the_same_file(
+    asked: Asked, over_finished: TestClient, finished: Path, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here.html", tmp_path / "there.html"
+    assert run(["report", "study", "--html", str(here), "--studies", str(finished / "studies")]) == 0
+    assert asked(over_finished)("report", "study", "--html", str(there))[0] == 0
+    assert there.read_bytes() == here.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (), ("--json",), ("--budget", "4bpw", "--units", "groups", "--types", "Q3_K,Q4_K,Q6_K"),
+        ("--layer-types", '[[0,"Q4_K"],[1,"Q6_K"],[2,"Q4_K"],[3,"Q4_K"]]', "--pin", "attn_v=Q6_K", "--output-tensor-type", "Q8_0"),
+    ],
+)  # fmt: skip
+def test_a_plan_looks_as_here(
+    asked: Asked, over_finished: TestClient, finished: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    words = ["plan", str(finished / "tiny.gguf"), *options]
+    assert run(words) == 0
+    local = capfd.readouterr().out
+    assert len(local) > 100
+    assert asked(over_finished)(*words) == (0, local, "")
+
+
+def test_the_service_s_machine_is_examined(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [Check("disk", "ok", "9 GB free"), Check("memory", "warn", "little", "close something")]
+    monkeypatch.setattr("optimizer.service.routes.health.examine", lambda _: checks)
+    code, out, _ = call("doctor", "--json")
+    assert code == 0
+    assert [each["name"] for each in json.loads(out)["checks"]] == ["service", "disk", "memory"]
+    checks.append(Check("python", "fail", "32 bits"))
+    code, out, _ = call("doctor")
+    assert (code, "close something" in out) == (1, True)
+
+
+def test_no_file_is_read_in_place_of_layer_types(over_finished: TestClient, finished: Path) -> None:
+    secret = finished / "search.txt"
+    answer = over_finished.get("/api/plan", params={"model": "tiny.gguf", "layer_types": str(secret)})
+    assert answer.status_code == 400
+    assert "no file is read" in answer.json()["detail"]
+
+
+def test_without_a_name_it_is_the_only_study(call: Call, settings: ServiceSettings) -> None:
+    assert "night is not running" in call("stop")[1]
+    with settings.workplace.open_store() as store:
+        store.release_lease(new_study(store, "second").lease)
+    code, _, err = call("stop")
+    assert (code, "night, second" in err) == (1, True)
 
 
 def test_stop_and_resume(call: Call, client: TestClient) -> None:
@@ -68,13 +163,16 @@ def test_a_search_is_planned_by_the_service(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "expected", "code"),
     [
-        (("doctor",), "does not go with --server", 2),
-        (("trials", "night"), "add --json", 2),
+        (("eval", "x.gguf"), "run it where the candidate lies", 2),
+        (("quantize", "x.gguf"), "export --as gguf", 2),
+        (("prompts", "check", "x"), "needs no service", 2),
+        (("nonsense",), "does not go with --server", 2),
+        (("search", "x.gguf", "--studies", "x"), "the service has its own", 2),
         (("status", "--studies", "x"), "the service has its own", 2),
         (("export", "night", "--as", "folder"), "does not go with --server", 2),
         (("report", "night"), "not finished", 1),
         (("status", "absent"), "no study absent", 1),
-        (("stop",), "name a study", 2),
+        (("plan", "tiny.gguf", "--layer-types", "/absent"), "/absent", 2),
         (("status", "--nonsense"), "nonsense", 2),
     ],
 )

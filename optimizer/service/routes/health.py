@@ -1,12 +1,14 @@
-"""`/api/health`: whether the service and its database answer."""
+"""`/api/health`: whether the service and its database answer; `/api/doctor`: what its machine is like."""
 
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter
 
+from optimizer.doctor import examine
 from optimizer.service.context import Here
-from optimizer.service.shapes import Health, answers
+from optimizer.service.shapes import Checks, Health, answers
 
 router = APIRouter(tags=["service"])
 
@@ -16,3 +18,9 @@ def health(here: Here) -> dict[str, Any]:
     """Answers once the database has; asks for no token, and says nothing of the studies."""
     here.store.studies()
     return {"status": "ok", "version": version("layerquant")}
+
+
+@router.get("/doctor", **answers(Checks))
+def examine_machine(here: Here) -> dict[str, Any]:
+    """`layerquant doctor --json` of the machine that searches run on."""
+    return {"checks": [asdict(check) for check in examine(here.settings.workplace.studies)]}

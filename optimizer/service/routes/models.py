@@ -3,17 +3,20 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from optimizer.commands.plan import planned
 from optimizer.config import BUNDLED
-from optimizer.errors import GgufError
+from optimizer.errors import ConfigError, GgufError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.splits import parts_of
+from optimizer.recipes.arguments import is_layer_types
 from optimizer.service.context import Here
 from optimizer.service.shapes import Files, Models, Plan, answers
 from optimizer.sources.hub_name import is_hub_name
 
 router = APIRouter(tags=["models"])
+Rule = Annotated[str, Field(max_length=500)]
 TEXT_ENDINGS, MODEL_ENDINGS, SUITE_ENDINGS = (".txt", ".raw"), (".gguf",), (".yaml", ".yml")
 
 
@@ -65,9 +68,21 @@ def show_plan(
     units: str = "layers",
     types: Annotated[str | None, Query(max_length=2000)] = None,
     imatrix: Annotated[str | None, Query(max_length=4096)] = None,
+    layer_types: Annotated[str | None, Query(max_length=100_000, description="LAYER_TYPES itself, no file")] = None,
+    token_embedding_type: Annotated[str | None, Query(max_length=20)] = None,
+    output_tensor_type: Annotated[str | None, Query(max_length=20)] = None,
+    pin: Annotated[list[Rule] | None, Query(max_length=100, description="REGEX=TYPE")] = None,
+    bound: Annotated[list[Rule] | None, Query(max_length=100, description="REGEX=RANGE")] = None,
+    allow_requantize: bool = False,
 ) -> dict[str, Any]:
     """`layerquant plan MODEL --json`: bytes of every preset, the feasible range, the budget's; by the header alone."""
     place = model if is_hub_name(model) else str(here.places.resolve(model))
     matrix = None if imatrix in (None, "none", "auto", "") else str(here.places.resolve(imatrix or ""))
+    if layer_types is not None and not is_layer_types(layer_types):
+        raise ConfigError('layer_types: write LAYER_TYPES itself, such as [[0,"Q4_K"],[1,"Q6_K"]]; no file is read')
     with here.planning:
-        return planned(place, budget, imatrix=matrix, units=units, types=types or None).as_json()
+        return planned(
+            place, budget, imatrix=matrix, units=units, types=types or None, layer_types=layer_types,
+            token_embedding_type=token_embedding_type, output_tensor_type=output_tensor_type, pins=pin, bounds=bound,
+            allow_requantize=allow_requantize,
+        ).as_json()  # fmt: skip

@@ -2,15 +2,19 @@
 
 import shutil
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from optimizer.commands.results import page_of_report
 from optimizer.errors import ConfigError, StudyError
 from optimizer.service import launching
 from optimizer.service.audit import who
-from optimizer.service.context import Here
+from optimizer.service.context import Here, Service
 from optimizer.service.shapes import Deleted, Log, Report, Studies, Study, answers
+from optimizer.store import StudyRecord
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
@@ -99,10 +103,18 @@ def show_config(study: str, here: Here) -> dict[str, Any]:
 @router.get("/{study}/report", **answers(Report))
 def show_report(study: str, here: Here) -> dict[str, Any]:
     """The final table as `layerquant report STUDY --json` shows it; a conflict while the study is unfinished."""
-    record = here.study(study)
-    if record.report is None or record.state != "finished":
-        raise StudyError(f"study {study} is not finished; resume it to get a report")
-    return dict(record.report)
+    return dict(_finished(here, study).report or {})
+
+
+@router.get("/{study}/report/page", response_class=HTMLResponse)
+def download_report(study: str, here: Here) -> Response:
+    """The page that `layerquant report STUDY --html FILE` writes, to be kept as a file."""
+    record = _finished(here, study)
+    name = quote(f"{study}-report.html", safe="")
+    return HTMLResponse(
+        page_of_report(here.store, record),
+        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"},
+    )
 
 
 @router.get("/{study}/log", **answers(Log))
@@ -110,3 +122,10 @@ def show_log(study: str, here: Here) -> dict[str, Any]:
     """The last lines that its search wrote."""
     here.view(study)
     return {"log": here.supervisor.log_tail(study)}
+
+
+def _finished(here: Service, study: str) -> StudyRecord:
+    record = here.study(study)
+    if record.report is None or record.state != "finished":
+        raise StudyError(f"study {study} is not finished; resume it to get a report")
+    return record

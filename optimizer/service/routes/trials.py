@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import PlainTextResponse, Response
 
 from evaluators.behaviour.record import prompts_from_json
 from evaluators.behaviour.scores import diverge
@@ -44,6 +45,13 @@ def list_trials(
             del each["layer_types"]
     further = found[limit].number if len(found) > limit else None
     return {"study": study, "tokens_evaluated": record.tokens_evaluated, "trials": shown, "next": further}
+
+
+@router.get("/trials.csv", response_class=PlainTextResponse, responses={200: {"content": {"text/csv": {}}}})
+def trials_as_table(study: str, here: Here) -> Response:
+    """What `layerquant trials STUDY --csv` prints."""
+    text = here.store.trials_frame(here.study(study).id).to_csv(index=False)
+    return PlainTextResponse(text, media_type="text/csv; charset=utf-8")
 
 
 @router.get("/trials/{number}", **answers(Trial))
