@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evaluators.divergence import Score
-from evaluators.errors import EngineKilled
+from evaluators.errors import EngineKilled, ReferenceDamaged
 from evaluators.evaluator import EngineInfo, Evaluator, Progress
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Generation
@@ -59,11 +59,13 @@ class LocalScorer:
         self, recipe: Recipe, text: MeasuredText, chunks: Sequence[int], progress: Progress | None = None
     ) -> Score:
         candidate = self.builder.build(recipe)  # its shards stay in the bank while it lives
-        return _persistently(lambda: self.evaluator.score(candidate.paths, text.reference, list(chunks), progress))
+        return self._against(
+            text, lambda: self.evaluator.score(candidate.paths, text.reference, list(chunks), progress)
+        )
 
     def noise_floor(self, text: MeasuredText, chunks: Sequence[int]) -> NoiseFloor:
-        return _persistently(
-            lambda: measure_noise_floor(self.evaluator, self._model.paths, text.reference, list(chunks))
+        return self._against(
+            text, lambda: measure_noise_floor(self.evaluator, self._model.paths, text.reference, list(chunks))
         )
 
     def block_influence(self, text: Path, chunks: int, progress: Progress | None = None) -> tuple[float, ...]:
@@ -85,6 +87,14 @@ class LocalScorer:
 
     def prefetch(self, recipe: Recipe) -> None:
         self.builder.prefetch(recipe)
+
+    def _against(self, text: MeasuredText, call: Callable[[], Result]) -> Result:
+        """Once more where the reference was damaged: who met it has removed what was, and it is made again."""
+        try:
+            return _persistently(call)
+        except ReferenceDamaged:
+            self.make_reference(text.path, text.sha256, text.reference.name, text.n_chunks)
+            return _persistently(call)
 
     def abandon(self) -> None:
         """Nothing is under way: it is the calling thread itself that works."""
