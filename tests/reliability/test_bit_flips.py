@@ -1,5 +1,6 @@
 """One bit of a stored file changed: what is noticed, and what is made again."""
 
+import hashlib
 import os
 from importlib import import_module
 from pathlib import Path
@@ -9,9 +10,15 @@ import numpy as np
 import pytest
 
 from evaluators.errors import ReferenceDamaged
+from evaluators.in_process import InProcessEvaluator
 from evaluators.reference import Reference
+from evaluators.settings import RuntimeSettings
 from optimizer import cli
 from optimizer.gguf.header import read_header
+from optimizer.gguf.model_file import ModelFile
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.local_scorer import LocalScorer
+from optimizer.search.scoring import MeasuredText
 from tests.evaluators.test_reference import content, prepare
 from tests.reliability.processes import KILLED, Fault, run
 from tests.reliability.states import NAME, digest, end_state
@@ -73,6 +80,36 @@ def test_in_reference_logits_the_chunk_is_removed_and_made_again(tmp_path: Path)
     assert again.missing_chunks() == (1,)
     again.write_chunk(1, content(1))
     np.testing.assert_array_equal(Reference.open(tmp_path).read_chunk(1).nll, content(1).nll)
+
+
+def test_in_reference_logits_the_search_goes_on(config: Path, memory: Path, place: Path) -> None:
+    """With the real evaluator: the chunk is made again, and the score is the one that it was."""
+    model, text = ModelFile.open(memory / "tiny.gguf"), memory / "search.txt"
+    evaluator = InProcessEvaluator(RuntimeSettings(ctx_size=64, batch_size=64, threads=1))
+    try:
+        scorer = LocalScorer(evaluator, AsItIs(model), model, place)  # type: ignore[arg-type]
+        sha256 = hashlib.sha256(text.read_bytes()).hexdigest()
+        folder = scorer.make_reference(text, sha256, "reference", 2)
+        measured = MeasuredText(0, sha256, text, folder, "", 2, 64)
+        before = scorer.score(Recipe({}), measured, [0, 1])
+        evaluator.release()
+        chunk = Reference.open(folder).chunk_path(1)
+        good = digest(chunk)
+        flip(chunk, 500)
+        assert scorer.score(Recipe({}), measured, [0, 1]).as_json() == before.as_json()
+        assert digest(chunk) == good
+    finally:
+        evaluator.close()
+
+
+class AsItIs:
+    """Builds the source itself, whatever the recipe."""
+
+    def __init__(self, model: ModelFile) -> None:
+        self.paths = model.paths
+
+    def build(self, recipe: Recipe) -> "AsItIs":
+        return self
 
 
 def test_in_the_tokens_of_a_reference(tmp_path: Path) -> None:
