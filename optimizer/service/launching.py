@@ -7,13 +7,15 @@ from typing import Any
 
 import yaml
 
+from optimizer.commands.plan import planned
 from optimizer.commands.search import study_name_of
 from optimizer.config import SearchConfig
-from optimizer.errors import ConfigError, ImatrixError, StudyError
+from optimizer.errors import ConfigError, DownloadError, ImatrixError, StudyError
 from optimizer.search.planning import make_plan
 from optimizer.search.texts import choose_texts
 from optimizer.service.context import Service
 from optimizer.service.jobs import Job
+from optimizer.sources import open_model
 from optimizer.sources.hub_name import HubName, is_hub_name
 from optimizer.text_files import write_text
 
@@ -101,10 +103,11 @@ def on_cluster(here: Service, config: SearchConfig) -> SearchConfig:
 
 
 def _check(here: Service, config: SearchConfig) -> str:
-    """The study's name, after everything that planning would refuse has been. A model of the hub is fetched later."""
+    """The study's name, after everything that planning would refuse has been."""
     if is_hub_name(config.model):
         stem = (HubName.parse(config.model).file or config.model).rpartition("/")[2].removesuffix(".gguf")
         name = study_name_of(config, stem)
+        _plan_by_header(here, config)
     else:
         name = study_name_of(config, config.model.rpartition("/")[2].removesuffix(".gguf"))
         with here.planning, suppress(*([ImatrixError] if config.imatrix == "auto" else [])):
@@ -114,3 +117,18 @@ def _check(here: Service, config: SearchConfig) -> str:
     if not STUDY_NAME.fullmatch(name) or name in RESERVED:
         raise ConfigError(f"{name!r:.120} cannot be a study's name; use letters, digits, and . _ - between them")
     return name
+
+
+def _plan_by_header(here: Service, config: SearchConfig) -> None:
+    """For a model of the hub, which is fetched when the search starts; where the hub is away, that will say so."""
+    matrix = None if config.imatrix == "auto" else config.imatrix
+    try:
+        open_model(config.model, planning=True)
+    except DownloadError:
+        return
+    with here.planning, suppress(*([ImatrixError] if config.imatrix == "auto" else [])):
+        planned(
+            config.model, config.budget, imatrix=matrix, units=config.units,
+            types=",".join(config.types) if config.types else None,
+            allow_requantize=config.quantization.allow_requantize,
+        )  # fmt: skip

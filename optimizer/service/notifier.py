@@ -1,5 +1,6 @@
 """Sends notices to a webhook and to a command, from a thread of its own: no search ever waits for it or fails by it."""
 
+import html
 import json
 import logging
 import os
@@ -7,7 +8,8 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.header import Header
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,17 @@ TIMEOUT_SECONDS = 15.0
 COMMAND_SECONDS = 60.0
 DISCORD_MOST = 2000
 """Characters of a message, as Discord allows."""
+NTFY_MOST = 4096
+"""Bytes of a message; ntfy makes a longer one a file."""
 
 
 @dataclass(frozen=True)
 class NotifySettings:
     """`webhook` and `bearer` are secrets: they come from the environment alone and are never shown."""
 
-    webhook: str | None = None
+    webhook: str | None = field(default=None, repr=False)
     form: str = "json"
-    bearer: str | None = None
+    bearer: str | None = field(default=None, repr=False)
     command: tuple[str, ...] = ()
     kinds: tuple[str, ...] = DEFAULT_KINDS
 
@@ -101,7 +105,7 @@ class Notifier:
             try:
                 send()
                 return
-            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, subprocess.SubprocessError) as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, subprocess.SubprocessError) as error:
                 why = type(error).__name__  # its text may hold the address, which is a secret
             if wait is None or self._closing.wait(wait):
                 LOGGER.warning("a notification by %s was given up: %s", way, why)
@@ -126,12 +130,14 @@ def message(notice: Notice, form: str) -> tuple[bytes, dict[str, str]]:
     """Body and headers as the receiver wants them."""
     if form == "ntfy":
         tags = {"finished": "white_check_mark", "failed": "x", "best": "chart_with_downwards_trend"}
-        headers = {"Title": f"layerquant: {notice.study}", "Tags": tags[notice.kind]}
-        return notice.text.encode(), headers | ({"Priority": "high"} if notice.kind == "failed" else {})
+        title = Header(f"layerquant: {notice.study}", None if notice.study.isascii() else "utf-8", maxlinelen=10**6)
+        headers = {"Title": title.encode()}  # RFC 2047, for headers are no place for other letters
+        headers |= {"Tags": tags[notice.kind]} | ({"Priority": "high"} if notice.kind == "failed" else {})
+        return notice.text.encode()[:NTFY_MOST].decode(errors="ignore").encode(), headers
     if form == "discord":
         content: dict[str, Any] = {"content": notice.text[:DISCORD_MOST], "allowed_mentions": {"parse": []}}
-    elif form == "slack":
-        content = {"text": notice.text}
+    elif form == "slack":  # there <!channel> would call everybody
+        content = {"text": html.escape(notice.text, quote=False)}
     else:
         content = {"event": notice.kind, "text": notice.text, **notice.facts}
     return json.dumps(content).encode(), {"Content-Type": "application/json"}

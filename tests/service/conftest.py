@@ -1,6 +1,8 @@
 """A service over a folder with one study, asked in-process."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,4 +44,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def client(settings: ServiceSettings) -> Iterator[TestClient]:
     with TestClient(make_app(settings), base_url="http://127.0.0.1:8642") as client:
+        yield client
+
+
+@pytest.fixture
+def launcher_of_true(settings: ServiceSettings) -> Iterator[TestClient]:
+    """A service whose searches do nothing and end well."""
+    program = (shutil.which("true") or "true",)
+    with TestClient(make_app(replace(settings, program=program)), base_url="http://127.0.0.1:8642") as client:
         yield client

@@ -4,15 +4,20 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from email.header import decode_header, make_header
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from optimizer.errors import ConfigError
+from optimizer.service.app import make_app
 from optimizer.service.notices import Notice, Seen
 from optimizer.service.notifier import Notifier, NotifySettings, message
+from optimizer.service.settings import ServiceSettings
 
 NOTICE = Notice("finished", "night", "layerquant: study night is finished", {"study": "night"})
 
@@ -83,6 +88,38 @@ def test_shapes() -> None:
     assert json.loads(message(NOTICE, "slack")[0]) == {"text": NOTICE.text}
     assert json.loads(message(NOTICE, "discord")[0])["content"] == NOTICE.text
     assert json.loads(message(NOTICE, "json")[0])["event"] == "finished"
+
+
+def test_what_a_message_says_is_no_markup_and_not_too_long() -> None:
+    """Slack reads <!channel> as a call to all; ntfy takes 4,096 bytes and RFC 2047 titles, Discord 2,000 letters."""
+    strange = Notice("failed", "nächtlich", "layerquant: <!channel> & ü" + "ü" * 5000, {})
+    assert json.loads(message(strange, "slack")[0])["text"].startswith("layerquant: &lt;!channel&gt; &amp; ü")
+    body, headers = message(strange, "ntfy")
+    assert 4090 < len(body) <= 4096
+    assert body.decode().endswith("ü")
+    assert headers["Title"].isascii()
+    assert str(make_header(decode_header(headers["Title"]))) == "layerquant: nächtlich"
+    content = json.loads(message(strange, "discord")[0])
+    assert len(content["content"]) == 2000
+    assert content["allowed_mentions"] == {"parse": []}
+
+
+def test_secrets_are_shown_nowhere(settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """Neither by any answer, nor in a file of the service, nor in its log, nor to the command that is run."""
+    secrets = {"token": "t0ken-of-many-letters", "webhook": "https://ntfy.invalid/s3cret-topic", "bearer": "tk_s3cret"}
+    notify = NotifySettings(webhook=secrets["webhook"], bearer=secrets["bearer"])
+    app = make_app(replace(settings, token=secrets["token"], notify=notify))
+    headers = {"authorization": f"Bearer {secrets['token']}"}
+    with TestClient(app, base_url="http://127.0.0.1:8642", headers=headers) as client:
+        client.post("/api/studies/night/stop")
+        Notifier(notify, lambda: (), settings.workplace.studies / "seen.json", waits=()).deliver(NOTICE)
+        paths = [path for path, methods in app.openapi()["paths"].items() if "get" in methods and "{" not in path]
+        paths += ["/", "/new", "/docs", "/openapi.json", "/api/studies/night", "/api/studies/night/config"]
+        seen = [client.get(path).text for path in paths]
+    seen += [path.read_text() for path in (settings.workplace.studies / "service").rglob("*") if path.is_file()]
+    assert "given up" in caplog.text
+    for secret in secrets.values():
+        assert not any(secret in text for text in (*seen, caplog.text, repr(notify)))
 
 
 def test_a_webhook_that_refuses_is_tried_again(tmp_path: Path, receiver: Receiver) -> None:

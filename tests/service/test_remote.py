@@ -18,6 +18,7 @@ from optimizer.workplace import Workplace
 from tests.store.studies import new_study
 
 URL = "http://127.0.0.1:8642"
+LAYER_TYPES = '[[0,"Q4_K_M"],[1,"Q6_K"],[2,"Q4_K_M"],[3,"Q4_K_M"]]'
 Call = Callable[..., tuple[int, str, str]]
 Asked = Callable[[TestClient], Call]
 
@@ -105,7 +106,7 @@ def test_a_report_s_page_is_the_same_file(
     "options",
     [
         (), ("--json",), ("--budget", "4bpw", "--units", "groups", "--types", "Q3_K,Q4_K,Q6_K"),
-        ("--layer-types", '[[0,"Q4_K"],[1,"Q6_K"],[2,"Q4_K"],[3,"Q4_K"]]', "--pin", "attn_v=Q6_K", "--output-tensor-type", "Q8_0"),
+        ("--layer-types", LAYER_TYPES, "--pin", "attn_v=Q6_K", "--output-tensor-type", "Q8_0"),
     ],
 )  # fmt: skip
 def test_a_plan_looks_as_here(

@@ -13,6 +13,7 @@ from optimizer.gguf.splits import parts_of
 from optimizer.recipes.arguments import is_layer_types
 from optimizer.service.context import Here
 from optimizer.service.shapes import Files, Models, Plan, answers
+from optimizer.sources import open_model
 from optimizer.sources.hub_name import is_hub_name
 
 router = APIRouter(tags=["models"])
@@ -80,6 +81,8 @@ def show_plan(
     matrix = None if imatrix in (None, "none", "auto", "") else str(here.places.resolve(imatrix or ""))
     if layer_types is not None and not is_layer_types(layer_types):
         raise ConfigError('layer_types: write LAYER_TYPES itself, such as [[0,"Q4_K"],[1,"Q6_K"]]; no file is read')
+    if is_hub_name(place):
+        open_model(place, planning=True)  # its header is fetched before others have to wait
     with here.planning:
         return planned(
             place, budget, imatrix=matrix, units=units, types=types or None, layer_types=layer_types,
