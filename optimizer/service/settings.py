@@ -24,7 +24,7 @@ class ServiceSettings:
     models: tuple[Path, ...] = ()
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     running: int = 1
     names: tuple[str, ...] = ()
     """Further host names that requests may be addressed to, such as that of a proxy before the service."""

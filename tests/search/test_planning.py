@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from optimizer.commands.plan import planned
 from optimizer.commands.search import introduction
 from optimizer.errors import ConfigError, ImatrixError, InputError
 from optimizer.gguf.tensor_types import tensor_type
@@ -112,6 +113,23 @@ def test_presets_that_the_imatrix_does_not_cover_are_no_rivals(folder: Path) -> 
         assert {"IQ2_XS", "IQ3_XXS"} <= whole
         assert not {"IQ2_XS", "IQ3_XXS"} & part
         assert {"IQ4_XS", "Q4_K_M"} <= part
+
+
+def test_a_plan_says_what_a_partial_imatrix_rules_out(folder: Path) -> None:
+    model = prepare(folder).model
+    covered = {each.name: each for each in model.tensors if len(each.shape) > 1}
+    left_out = {name for name in covered if "attn_k" in name}
+
+    def notes(names: Iterable[str]) -> list[str]:
+        vectors = {name: (np.ones(covered[name].row_length, np.float32), np.array([1])) for name in names}
+        matrix = write_imatrix(folder / "matrix.gguf", vectors)
+        return [each for each in planned(str(model.paths[0]), imatrix=str(matrix)).notes if "no data" in each]
+
+    assert notes(covered) == []
+    (note,) = notes(covered.keys() - left_out)
+    assert note.startswith("matrix.gguf has no data for 4 weights (blk.0.attn_k.weight, …), so there IQ2_XXS, ")
+    assert note.endswith(" are not offered")
+    assert "1 weight (blk.0.attn_k.weight)" in notes(covered.keys() - {"blk.0.attn_k.weight"})[0]
 
 
 def test_pins_in_a_budget_that_holds_them(folder: Path) -> None:
