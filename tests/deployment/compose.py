@@ -9,6 +9,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
+SEVERAL_MACHINES = ROOT / "docker" / "several-machines.yml"
 EXAMPLE = ROOT / ".env.example"
 _VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?:(?P<operator>:[-?])(?P<rest>[^}]*))?\}")
 
@@ -23,18 +24,23 @@ def read_example() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def filled_example(models: Path) -> dict[str, str]:
+def filled_example(models: Path, tls: Path = Path("/srv/tls")) -> dict[str, str]:
     """`.env` as a user makes it."""
-    given = read_example() | {"MODELS_DIR": str(models)}
+    given = read_example() | {"MODELS_DIR": str(models), "TLS_DIR": str(tls), "SCHEDULER_ADDRESS": "127.0.0.1"}
     return {name: value or f"{name.lower().replace('_', '')}0123456789" for name, value in given.items()}
 
 
-def read_compose(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The whole file. Raises MissingVariable."""
-    tree = yaml.safe_load(COMPOSE_FILE.read_text())
-    filled = fill_in(tree, environment)
-    assert isinstance(filled, dict)
-    return filled
+def read_compose(environment: Mapping[str, str], *, several_machines: bool = False) -> dict[str, Any]:
+    """The whole file; with the other one over it, whose commands replace, and whose lists are added. Raises
+    MissingVariable.
+    """
+    tree: dict[str, Any] = fill_in(yaml.safe_load(COMPOSE_FILE.read_text()), environment)
+    over = fill_in(yaml.safe_load(SEVERAL_MACHINES.read_text()), environment) if several_machines else {"services": {}}
+    for name, changes in over["services"].items():
+        service = tree["services"][name]
+        for key, value in changes.items():
+            service[key] = value if key == "command" else [*service.get(key, []), *value]
+    return tree
 
 
 def fill_in(value: Any, environment: Mapping[str, str]) -> Any:
@@ -46,8 +52,8 @@ def fill_in(value: Any, environment: Mapping[str, str]) -> Any:
     return _VARIABLE.sub(lambda found: _value(found, environment), value) if isinstance(value, str) else value
 
 
-def variables_named() -> Iterator[str]:
-    for found in _VARIABLE.finditer(COMPOSE_FILE.read_text()):
+def variables_named(path: Path) -> Iterator[str]:
+    for found in _VARIABLE.finditer(path.read_text()):
         if found["name"]:
             yield found["name"]
 

@@ -27,13 +27,12 @@ _END_SECONDS = 40
 class Lab:
     """The services of the file; `start` one, with `stop` or the end of the block they are gone."""
 
-    def __init__(self, folder: Path, postgres: PrivateServer) -> None:
+    def __init__(self, folder: Path, postgres: PrivateServer, *, several_machines: bool = False) -> None:
         self.folder = folder
-        self.models = folder / "models"
+        self.models, self.certificates = folder / "models", folder / "certificates"
         self.models.mkdir()
-        self.variables = filled_example(self.models)
-        self._compose = read_compose(self.variables)
-        self._services: dict[str, Any] = self._compose["services"]
+        self.variables = filled_example(self.models, self.certificates)
+        self._services: dict[str, Any] = read_compose(self.variables, several_machines=several_machines)["services"]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = {(name, port): free_port() for name in self._services for port in self._own_ports(name)}
         self._postgres = postgres
@@ -131,7 +130,7 @@ class Lab:
     def _own_ports(self, name: str) -> list[int]:
         service = self._services[name]
         published = [port.rpartition(":")[2] for port in service.get("ports", [])]
-        return [int(port) for port in [*published, *service.get("expose", [])]]
+        return [int(port) for port in dict.fromkeys([*published, *service.get("expose", [])])]
 
     def _mounts(self, name: str) -> dict[str, Path]:
         """Path in the container -> folder here; a named volume is the same folder for all."""

@@ -12,6 +12,7 @@ from optimizer.cli import make_app
 from tests.deployment.compose import (
     COMPOSE_FILE,
     ROOT,
+    SEVERAL_MACHINES,
     MissingVariable,
     filled_example,
     read_compose,
@@ -98,22 +99,27 @@ def test_every_volume_is_named_and_every_one_used(services: dict[str, Any]) -> N
 
 
 def test_every_variable_is_in_the_example_and_secrets_have_no_default() -> None:
-    assert set(variables_named()) | {"COMPOSE_PROFILES"} == set(read_example())
-    demanded = [name for name, value in read_example().items() if not value]
-    assert {name for name in demanded if name != "MODELS_DIR"} == {
-        "POSTGRES_PASSWORD", "LAYERQUANT_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "LAYERQUANT_TOKEN",
+    named = {*variables_named(COMPOSE_FILE), *variables_named(SEVERAL_MACHINES)}
+    assert named | {"COMPOSE_PROFILES"} == set(read_example())
+    demanded = {name for name, value in read_example().items() if not value}
+    assert demanded == {
+        "POSTGRES_PASSWORD", "LAYERQUANT_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "LAYERQUANT_TOKEN", "MODELS_DIR",
+        "TLS_DIR", "SCHEDULER_ADDRESS",
     }  # fmt: skip
     complete = filled_example(Path("/srv/models"))
     for name in demanded:
         with pytest.raises(MissingVariable, match=r"in \.env"):
-            read_compose(complete | {name: ""})
+            read_compose(complete | {name: ""}, several_machines=True)
+    read_compose(complete | {"TLS_DIR": "", "SCHEDULER_ADDRESS": ""})  # not asked for by a lab of one machine
 
 
 def test_no_secret_is_on_a_command_line(services: dict[str, Any]) -> None:
-    secrets = [value for name, value in filled_example(Path("/srv/models")).items() if not read_example()[name]]
+    given = filled_example(Path("/srv/models"))
+    secrets = [value for name, value in given.items() if name.endswith(("PASSWORD", "TOKEN"))]
+    assert len(secrets) == 4
     for service in services.values():
         words = " ".join([*service.get("command", []), *service["healthcheck"]["test"]])
-        assert not any(secret in words for secret in secrets if secret != "/srv/models")
+        assert not any(secret in words for secret in secrets)
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name != "mlflow"])  # MLflow's are started in test_lab
@@ -121,6 +127,25 @@ def test_commands_are_those_of_this_version(services: dict[str, Any], name: str)
     program, command, *options = services[name]["command"]
     taken = options_of(program, command)
     assert taken.issuperset(option.partition("=")[0] for option in options)
+
+
+def test_several_machines_change_the_encryption_and_nothing_else(services: dict[str, Any]) -> None:
+    encrypted = read_compose(filled_example(Path("/srv/models")), several_machines=True)["services"]
+    ours = [f"--tls-{name}=/tls/{name}.pem" for name in ("ca", "cert", "key")]
+    for name, service in encrypted.items():
+        plain = services[name]
+        if name in ("postgres", "mlflow"):
+            assert service == plain
+            continue
+        assert service["volumes"] == [*plain.get("volumes", []), "/srv/tls:/tls:ro"]
+        if name == "scheduler":
+            expected = [*plain["command"][:2], "--protocol=tls", *plain["command"][2:], *ours]
+            expected[-3] = expected[-3].replace("--tls-ca", "--tls-ca-file")
+            assert service["ports"] == ["127.0.0.1:8786:8786"]  # SCHEDULER_ADDRESS
+        else:
+            expected = [*(word.replace("tcp://", "tls://") for word in plain["command"]), *ours]
+        assert service["command"] == expected
+        assert options_of(*expected[:2]).issuperset(word.partition("=")[0] for word in expected[2:])
 
 
 def test_health_checks_run_what_the_image_holds(services: dict[str, Any]) -> None:

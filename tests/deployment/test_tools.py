@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.compose import COMPOSE_FILE, ROOT, filled_example, read_compose
+from tests.deployment.compose import COMPOSE_FILE, ROOT, SEVERAL_MACHINES, filled_example, read_compose
 from tests.deployment.test_images import DOCKERFILES
 
 PLACES = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -22,9 +22,10 @@ def program(name: str) -> str:
     return found
 
 
-def compose_reads(environment: dict[str, str], profile: str) -> dict[str, Any]:
+def compose_reads(environment: dict[str, str], profile: str, several_machines: bool) -> dict[str, Any]:
     """What `docker compose config` makes of the file."""
     words = [program("docker-compose"), "--file", str(COMPOSE_FILE), "--env-file", os.devnull, "--profile", profile]
+    words += ["--file", str(SEVERAL_MACHINES)] if several_machines else []
     ended = subprocess.run(
         [*words, "config", "--format", "json"],
         env={"PATH": PLACES} | environment,
@@ -35,10 +36,14 @@ def compose_reads(environment: dict[str, str], profile: str) -> dict[str, Any]:
     return dict(json.loads(ended.stdout))
 
 
+@pytest.mark.parametrize("several_machines", [False, True])
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
-def test_compose_accepts_the_file_and_reads_it_as_the_tests_do(profile: str, tmp_path: Path) -> None:
+def test_compose_accepts_the_file_and_reads_it_as_the_tests_do(
+    profile: str, several_machines: bool, tmp_path: Path
+) -> None:
     environment = filled_example(tmp_path) | {"COMPOSE_PROFILES": ""}
-    theirs, ours = compose_reads(environment, profile), read_compose(environment)
+    theirs = compose_reads(environment, profile, several_machines)
+    ours = read_compose(environment, several_machines=several_machines)
     evaluator = {"cpu": "evaluator", "gpu": "evaluator-gpu"}[profile]
     assert set(theirs["services"]) == {"postgres", "mlflow", "scheduler", "quantizer", evaluator, "service"}
     for name, service in theirs["services"].items():
@@ -51,6 +56,7 @@ def test_compose_accepts_the_file_and_reads_it_as_the_tests_do(profile: str, tmp
             each: how["condition"] for each, how in mine.get("depends_on", {}).items()
         }
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
+        assert len(service.get("volumes", [])) == len(mine.get("volumes", []))
 
 
 def test_compose_refuses_to_start_without_secrets(tmp_path: Path) -> None:
