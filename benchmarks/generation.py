@@ -6,10 +6,12 @@ The candidates are quantized from --model into a temporary folder; their drafts 
 Ways, alternated in each round so that a busy machine slows all of them, best round of each reported:
 
 - library: llama_cpp.Llama.create_completion at temperature 0, one prompt after the other (raw prompts only)
+- loop: the least that it takes with llama.cpp's C API: decode the prompt, then the likeliest token, again and again
 - single: the greedy engine with one sequence and no drafts
 - single_drafted: one sequence with drafts
-- batched: several sequences, no drafts
-- drafted: several sequences with drafts
+- batched: several questions at once, no drafts
+- shared: several sequences of one context with drafts
+- drafted: several questions at once with drafts, as a search does it
 
 Then answers with and without the early stop at a proven loop, to prompts that ask for long lists and stories.
 """
@@ -19,15 +21,13 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
-
+from benchmarks.one_at_a_time import answer_by_library, answer_by_loop
 from benchmarks.pages import fill
 from demo.corpus import FOLDER, long_prompts
 from demo.inference import quantize
@@ -42,6 +42,7 @@ from evaluators.settings import RuntimeSettings
 DOCS = FOLDER.parent / "docs"
 FIGURES, PAGE = DOCS / "generation.json", DOCS / "behaviour.md"
 Drafts = Mapping[str, Sequence[int]]
+COMPARED = ("single_drafted", "batched", "shared", "drafted")
 LONG_PROMPTS, LONG_TOKENS = 60, 1500
 
 
@@ -54,20 +55,6 @@ def answer(
 ) -> Generation:
     with GreedyEngine([path], runtime, settings) as engine:
         return engine.generate(questions, drafts)
-
-
-def answer_by_library(path: Path, questions: Sequence[Question], threads: int) -> tuple[float, list[str]]:
-    """Tokens a second and texts."""
-    model = llama_cpp.Llama(str(path), n_ctx=0, n_threads=threads, n_threads_batch=threads, verbose=False)
-    started, tokens, texts = time.perf_counter(), 0, []
-    for question in questions:
-        assert question.text is not None
-        made: Any = model.create_completion(question.text, max_tokens=question.max_tokens, temperature=0.0)
-        tokens += made["usage"]["completion_tokens"]
-        texts.append(made["choices"][0]["text"])
-    seconds = time.perf_counter() - started
-    model.close()
-    return tokens / seconds, texts
 
 
 def first_difference(one: Transcript, other: Transcript) -> int | None:
@@ -83,15 +70,18 @@ def compare(path: Path, questions: Sequence[Question], options: argparse.Namespa
         "single": lambda: answer(path, questions, runtime, single),
         "single_drafted": lambda: answer(path, questions, runtime, replace(together, max_parallel=1), drafts),
         "batched": lambda: answer(path, questions, runtime, replace(together, speculative=False)),
+        "shared": lambda: answer(path, questions, runtime, replace(together, lanes=False), drafts),
         "drafted": lambda: answer(path, questions, runtime, together, drafts),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     kept: dict[str, list[Generation]] = {name: [] for name in ways}
     raw = all(question.text is not None for question in questions)
+    texts: dict[str, list[str]] = {}
     for _ in range(options.rounds):
         if raw:
-            speed, texts = answer_by_library(path, questions, runtime.resolved_threads())
-            speeds.setdefault("library", []).append(speed)
+            for name, by in (("library", answer_by_library), ("loop", answer_by_loop)):
+                speed, texts[name] = by(path, questions, runtime.resolved_threads())
+                speeds.setdefault(name, []).append(speed)
         for name, run in ways.items():
             kept[name].append(run())
             speeds[name].append(kept[name][-1].tokens_per_second)
@@ -106,17 +96,18 @@ def compare(path: Path, questions: Sequence[Question], options: argparse.Namespa
         "batch_shape": kept["drafted"][0].batch_shape,
     }
     if raw:
-        found["ratio_to_library"] = round(max(speeds["drafted"]) / max(speeds["library"]), 2)
-        found["texts_unlike_library"] = sum(
-            text != each.text for text, each in zip(texts, expected, strict=True)
-        )  # fmt: skip
-    for name in ("single_drafted", "batched", "drafted"):
-        made = kept[name][0].transcripts
-        places = [first_difference(one, other) for one, other in zip(expected, made, strict=True)]
+        for name, made in texts.items():
+            found[f"ratio_to_{name}"] = round(max(speeds["drafted"]) / max(speeds[name]), 2)
+            found[f"texts_unlike_{name}"] = sum(
+                text != each.text for text, each in zip(made, expected, strict=True)
+            )  # fmt: skip
+    for name in COMPARED:
+        found_now = kept[name][0].transcripts
+        places = [first_difference(one, other) for one, other in zip(expected, found_now, strict=True)]
         found[f"{name}_differences"] = {
             question.id: place for question, place in zip(questions, places, strict=True) if place is not None
         }
-        pairs = zip(verdicts(questions, expected), verdicts(questions, made), strict=True)
+        pairs = zip(verdicts(questions, expected), verdicts(questions, found_now), strict=True)
         found[f"{name}_other_verdicts"] = {
             question.id: f"{one} -> {other}"
             for question, (one, other) in zip(questions, pairs, strict=True)
@@ -158,18 +149,18 @@ def loop_saving(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def speed_table(figures: dict[str, Any]) -> str:
-    ways = ("library", "single", "single_drafted", "batched", "drafted")
+    ways = ("library", "loop", "single", *COMPARED)
+    heads = [name.replace("_", ", ") for name in ways]
     lines = [
-        "| model | " + " | ".join(way.replace("_", ", ") for way in ways) + " | drafted / library | foretold "
-        "| other answers, other verdicts: single drafted | batched | drafted |",
-        "|---" * (len(ways) + 6) + "|",
+        f"| model | {' | '.join(heads)} | drafted / library | drafted / loop | foretold "
+        f"| other answers, other verdicts: {' | '.join(heads[3:])} |",
+        "|---" * (len(ways) + 4 + len(COMPARED)) + "|",
     ]
     for name, each in figures["models"].items():
-        speeds = each["tokens_per_second"]
-        cells = [name, *(f"{speeds[way]:,.0f}" for way in ways), f"{each['ratio_to_library']:.2f}"]
+        cells = [name, *(f"{each['tokens_per_second'][way]:,.0f}" for way in ways)]
+        cells += [f"{each['ratio_to_library']:.2f}", f"{each['ratio_to_loop']:.2f}"]
         cells.append(f"{each['accepted_draft_tokens'] / each['tokens']:.0%}")
-        cells += [f"{len(each[f'{way}_differences'])}, {len(each[f'{way}_other_verdicts'])}" for way in
-                  ("single_drafted", "batched", "drafted")]  # fmt: skip
+        cells += [f"{len(each[f'{way}_differences'])}, {len(each[f'{way}_other_verdicts'])}" for way in COMPARED]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

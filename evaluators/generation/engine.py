@@ -1,7 +1,8 @@
-"""A model that answers many questions at once, in one llama.cpp context with a unified KV cache."""
+"""A model that answers many questions at once: in one llama.cpp context with a unified KV cache, or in one a thread."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,8 @@ import llama_cpp.llama_cpp as low
 
 from evaluators.errors import EvaluationInputError, ModelLoadError, ReferenceMismatch
 from evaluators.evaluator import Progress
-from evaluators.generation.run import GreedyRun
+from evaluators.generation.board import Board
+from evaluators.generation.run import GreedyRun, finish_all
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.shape import BatchShape, fit_request, fit_shape, longest_sequence
 from evaluators.generation.transcript import AnyQuestion, Asked, Generation
@@ -79,19 +81,31 @@ class GreedyEngine:
                 f"the drafts hold tokens that {named(self._paths)} does not have; they come from a model of another "
                 "vocabulary"
             )
-        speculative = self._generation.speculative and bool(drafts) and self.can_take_back
-        shape = fit_shape(requests, self._generation, self._runtime, speculative=speculative)
-        context = self._context(shape)
+        shape = fit_shape(
+            requests,
+            self._generation,
+            self._runtime,
+            can_take_back=self.can_take_back,
+            speculative=self._generation.speculative and bool(drafts) and self.can_take_back,
+            weights=int(low.llama_model_size(self._model)),
+        )
+        board = Board(requests, drafts or {}, progress)
+        contexts: list[Any] = []
         try:
-            run = GreedyRun(context, self._vocabulary, requests, shape, self._generation, drafts or {})
-            return run.finish(progress, shape.identity(self._runtime))
+            for _ in range(shape.lanes):
+                contexts.append(self._context(shape))
+            started = time.perf_counter()
+            finish_all([GreedyRun(each, self._vocabulary, board, shape, self._generation) for each in contexts], board)
+            return board.generation(time.perf_counter() - started, shape.identity(self._runtime))
         finally:
-            low.llama_free(context)
+            for context in contexts:
+                low.llama_free(context)
 
     def _context(self, shape: BatchShape) -> Any:
         params = context_params(self._runtime)
         params.n_ctx, params.n_seq_max, params.kv_unified = shape.ctx_size, shape.n_sequences, True
         params.n_batch, params.n_ubatch = shape.n_batch, shape.n_ubatch
+        params.n_threads = params.n_threads_batch = shape.threads(self._runtime)
         # Else memory is reserved for the logits of a whole batch.
         params.n_outputs_max = shape.n_outputs
         context = low.llama_init_from_model(self._model, params)

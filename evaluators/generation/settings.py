@@ -15,8 +15,11 @@ class GenerationSettings:
     questions that are decoded together need, each prompt and answer within the model's training context unless RoPE
     settings are given.
     max_parallel: sequences decoded together; on a CPU more than 4 are slower, since its attention computes what other
-    sequences' masks hide. draft_tokens: of a draft at most, verified in one step; fewer where proposals failed
-    (evaluators.generation.draft), and all answers' together no more than evaluators.generation.shape.OUTPUT_ROWS.
+    sequences' masks hide.
+    lanes: on a CPU a small model (evaluators.generation.shape.LANE_WEIGHTS) answers in one context a thread, each
+    question alone in its own, in max_parallel contexts at most.
+    draft_tokens: of a draft at most, verified in one step; fewer where proposals failed (evaluators.generation.draft),
+    and all answers' together no more than evaluators.generation.shape.OUTPUT_ROWS.
     stop_loops: a generation ends where an exact loop is proven (evaluators.repetition.PROVEN).
     chat_template: Jinja source instead of the model's own.
     """
@@ -25,6 +28,7 @@ class GenerationSettings:
     max_parallel: int = 4
     draft_tokens: int = 128
     speculative: bool = True
+    lanes: bool = True
     stop_loops: bool = True
     chat_template: str | None = None
 
