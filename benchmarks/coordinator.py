@@ -1,6 +1,6 @@
 """What the coordinator adds to a trial, and how long the commands that look take with a full store.
 
-usage: python -m benchmarks.coordinator [--told 1000] [--last 50] [--stored 10000] [--databases sqlite,postgresql]
+usage: python -m benchmarks.coordinator [--told 1000] [--last 50] [--stored 10000] [--scratch DIR] [--databases A,B]
 
 A real search of a 64-layer model of tiny tensors, by tensors (450 units, 6 types), with real shards, store and sampler;
 the evaluator is a fake one, and its own time is taken off. Shown is wall time a trial over the last trials: ask,
@@ -131,10 +131,14 @@ def main() -> None:
     parser.add_argument("--told", type=int, default=1000)
     parser.add_argument("--last", type=int, default=50)
     parser.add_argument("--stored", type=int, default=10_000)
+    parser.add_argument("--scratch", type=Path, help="folder for the model and its shards, such as one in memory")
     parser.add_argument("--databases", default="sqlite,postgresql")
     options = parser.parse_args()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerquant-coordinator-")))
+        folder, studies = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerquant-coordinator-", dir=each)))
+            for each in (options.scratch, None)
+        )
         tiny_model(folder, n_layer=LAYERS, n_embd=256, ffn=256)
         for text in ("search", "report"):
             (folder / f"{text}.txt").write_text(text * 4000)
@@ -143,7 +147,7 @@ def main() -> None:
             database = None
             if kind == "postgresql":
                 database = stack.enter_context(private_server(durable=True)).new_database()
-            workplace = Workplace(folder / kind, database, bank)
+            workplace = Workplace(studies / kind, database, bank)
             if options.told:
                 overheads = search(folder, workplace, "tensors", options.told + options.last).overheads()
                 last = sorted(overheads[-options.last :])

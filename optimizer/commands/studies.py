@@ -12,7 +12,6 @@ from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
 from optimizer.search.best import RIVALS_ONLY, best_of_study
-from optimizer.search.prune_report import pruning_so_far
 from optimizer.search.study_report import honesty_of, wider_object
 from optimizer.store import Store, StudyRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
@@ -68,10 +67,13 @@ def _findings(shown: dict[str, Any]) -> list[str]:
 
 def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
     """`status --json` of one study."""
-    found, trials = store.status(record.id), store.trials(record.id, ("complete",))
+    found = store.status(record.id)
+    trials = [trial for trial in store.ended_trials(record.id) if trial.state == "complete"]
     best, honesty = best_of_study(record, trials), honesty_of(trials)
     pruning: dict[str, Any] = {}
     if record.config.get("prune"):
+        from optimizer.search.prune_report import pruning_so_far  # scipy and Optuna: most of a second
+
         everything = store.trials(record.id)
         rivals_only = (record.progress or {}).get(RIVALS_ONLY, ())
         pruning["pruning"] = pruning_so_far(everything, rivals_only, {trial.budget_bytes for trial in everything})
@@ -91,7 +93,7 @@ def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
             "mean_kld": best.mean_kld,
             "mean_kld_standard_error": best.mean_kld_standard_error,
             "perplexity": best.perplexity,
-            "layer_types": best.layer_types,
+            "layer_types": store.trial_by_id(best.id).layer_types,
         },
         "eta_seconds": found.eta_seconds,
         "tokens_evaluated": found.tokens_evaluated,

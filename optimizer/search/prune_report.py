@@ -7,8 +7,8 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.best import best_trial
 from optimizer.search.budget import Budget
 from optimizer.search.measuring import Measurement, Measurer
+from optimizer.search.prune_origin import is_pruned, pruned_layers
 from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS
-from optimizer.search.prune_trials import is_pruned, pruned_layers
 from optimizer.search.race import FULL_TEXT_ESTIMATE
 from optimizer.store import Store, TrialRecord
 

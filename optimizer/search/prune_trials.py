@@ -16,13 +16,12 @@ from optimizer.search.baselines import uniform_damage
 from optimizer.search.decoding import decode
 from optimizer.search.problem import Proposer, SearchProblem
 from optimizer.search.proposals import LayerquantProposer
+from optimizer.search.prune_origin import is_pruned, origin_of
 from optimizer.search.prune_sets import PruneSet
 from optimizer.search.space import SearchSpace
 from optimizer.search.units import layer_of
 from optimizer.store import TrialRecord
 
-ORIGIN = "prune:"
-"""What the origin of a trial without layers begins with; the layers follow, `prune:3,5`."""
 PRUNE_TRIALS = 3
 """Trials of a budget that go to pruned candidates: they end a budget's search, and are part of its number."""
 
@@ -42,19 +41,6 @@ class PrunedProposal:
     @property
     def origin(self) -> str:
         return origin_of(self.layers)
-
-
-def origin_of(layers: Sequence[int]) -> str:
-    return ORIGIN + ",".join(map(str, layers))
-
-
-def is_pruned(trial: TrialRecord) -> bool:
-    """Whether the trial's file lacks layers."""
-    return trial.origin.startswith(ORIGIN)
-
-
-def pruned_layers(trial: TrialRecord) -> tuple[int, ...]:
-    return tuple(int(layer) for layer in trial.origin.removeprefix(ORIGIN).split(",")) if is_pruned(trial) else ()
 
 
 def expected_damage(proposer: Proposer, problem: SearchProblem) -> Floats:

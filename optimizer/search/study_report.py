@@ -18,8 +18,8 @@ from optimizer.search.honesty import Honesty, assess
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prompt_front import front_trials, prompt_front
+from optimizer.search.prune_origin import is_pruned
 from optimizer.search.prune_report import pruning_report
-from optimizer.search.prune_trials import is_pruned
 from optimizer.search.report import budget_report, winner
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.wider import kept_hints

@@ -3,7 +3,7 @@
 import secrets
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from optimizer.errors import StudyError
 from optimizer.store.columns import database_now
@@ -89,7 +89,8 @@ class Leases(Database):
 
 def require_lease(session: Session, lease: Lease) -> Study:
     """The study's row, locked for this transaction. Raises StudyError when the lease is no longer the study's."""
-    study = session.get(Study, lease.study_id, with_for_update=True)
+    unread = (defer(Study.config), defer(Study.progress), defer(Study.report))  # some hundred kB, for every write
+    study = session.get(Study, lease.study_id, with_for_update=True, options=unread)
     if study is None:
         raise StudyError(f"Study {lease.study_id} is no longer in the database.")
     if study.lease_token != lease.token:

@@ -13,8 +13,9 @@ from optimizer.export.report_view import Report
 from optimizer.gguf.header import read_header
 from optimizer.recipes.recipe import PRUNED, Recipe
 from optimizer.search.planning import Plan
+from optimizer.search.prune_origin import is_pruned
 from optimizer.search.prune_settings import candidate_layers
-from optimizer.search.prune_trials import PRUNE_TRIALS, is_pruned
+from optimizer.search.prune_trials import PRUNE_TRIALS
 from tests.search.searches import Search, prepare
 
 TRIALS = 12

@@ -83,6 +83,7 @@ def test_a_database_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
     Store.open(path).close()
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
+        connection.execute(text("DROP INDEX ix_trials_study_id_state"))
         for table in ("behaviours", "commits"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE trials DROP COLUMN predicted_kld_standard_error"))

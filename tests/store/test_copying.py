@@ -126,6 +126,7 @@ def test_the_commands(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert "not empty" in capfd.readouterr().err
     connection = sqlite3.connect(copy)
     connection.execute("DROP TABLE commits")
+    connection.execute("DROP INDEX ix_trials_study_id_state")
     connection.execute("UPDATE layerquant_version SET version_num = '0003'")
     connection.commit()
     connection.close()

@@ -1,4 +1,4 @@
-"""Tokens of committed transactions, for when a server's answer is lost."""
+"""Tokens of committed transactions, for when a server's answer is lost; trials counted by an index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,3 +16,4 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("token", name=op.f("pk_commits")),
     )
+    op.create_index("ix_trials_study_id_state", "trials", ["study_id", "state"], unique=False)
