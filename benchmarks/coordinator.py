@@ -42,6 +42,7 @@ COMMANDS = ("status", "trials", "report")
 
 class TimedEvaluator(FakeEvaluator):
     seconds = 0.0
+    thread_seconds = 0.0
 
     def score(
         self,
@@ -52,27 +53,34 @@ class TimedEvaluator(FakeEvaluator):
         *,
         settings: RuntimeSettings | None = None,
     ) -> Score:
-        started = time.monotonic()
+        started, thread_started = time.monotonic(), time.thread_time()
         try:
             return super().score(candidate_paths, reference, chunks, progress, settings=settings)
         finally:
             TimedEvaluator.seconds += time.monotonic() - started
+            TimedEvaluator.thread_seconds += time.thread_time() - thread_started
 
 
 class TrialClock(SilentReporter):
-    """Notes when each trial has ended, and what the evaluator took until then."""
+    """Notes when each trial has ended, less what the evaluator took: by the wall and by this thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ends: list[tuple[float, float]] = []
+        self._of_trials = False
 
-    def trials(self, done: int, detail: str = "") -> None:
-        self.ends.append((time.monotonic(), TimedEvaluator.seconds))
+    def phase(self, title: str, total: int) -> None:
+        self._of_trials = title.startswith("search at")
 
-    def overheads(self) -> list[float]:
-        """Seconds of each trial but the first that were not the evaluator's."""
-        pairs = zip(self.ends, self.ends[1:], strict=False)
-        return [end[0] - start[0] - (end[1] - start[1]) for start, end in pairs]
+    def advance(self, done: int, detail: str = "") -> None:
+        if not self._of_trials:
+            return
+        wall, thread = time.monotonic() - TimedEvaluator.seconds, time.thread_time() - TimedEvaluator.thread_seconds
+        self.ends.append((wall, thread))
+
+    def overheads(self, clock: int) -> list[float]:
+        """Seconds of each trial but the first; clock: 0 wall, 1 the coordinator's own processor time."""
+        return [end[clock] - start[clock] for start, end in zip(self.ends, self.ends[1:], strict=False)]
 
 
 def search(folder: Path, workplace: Workplace, units: str, trials: int) -> TrialClock:
@@ -149,12 +157,12 @@ def main() -> None:
                 database = stack.enter_context(private_server(durable=True)).new_database()
             workplace = Workplace(studies / kind, database, bank)
             if options.told:
-                overheads = search(folder, workplace, "tensors", options.told + options.last).overheads()
-                last = sorted(overheads[-options.last :])
+                clock = search(folder, workplace, "tensors", options.told + options.last)
+                last, own = (clock.overheads(which)[-options.last :] for which in (0, 1))
                 print(
                     f"{kind}: after {options.told} trials, {1e3 * median(last):.0f} ms a trial "
-                    f"(median; 90 % within {1e3 * last[int(0.9 * len(last))]:.0f} ms; "
-                    f"the first {options.last}: {1e3 * median(overheads[: options.last]):.0f} ms)",
+                    f"(median; 90 % within {1e3 * sorted(last)[int(0.9 * len(last))]:.0f} ms), "
+                    f"of which {1e3 * median(own):.0f} ms the coordinator's own processor time",
                     flush=True,
                 )
             if options.stored:
