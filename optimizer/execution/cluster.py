@@ -38,7 +38,8 @@ class DaskExecutor:
 
     def workers(self, role: Role) -> Mapping[str, str]:
         try:
-            found = self._client.scheduler_info(n_workers=-1)["workers"]
+            # Not scheduler_info(): it may give what the client's own timer has fetched, which is without workers.
+            found = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
         except _AWAY as error:
             raise self._away(error) from error
         if self._client.status != "running":

@@ -123,10 +123,7 @@ class JobScorer:
             try:
                 worker = self._take(recipe)
                 try:
-                    return self._wait(self._executor.submit(do_job, self._setup, job, worker=worker, role=EVALUATE))
-                except FileLacking as lacking:
-                    content = self._files[str(lacking)].read_bytes()
-                    self._wait(self._executor.submit(keep_file, str(lacking), content, worker=worker, role=EVALUATE))
+                    return self._do_on(worker, job)
                 except (WorkerRefused, StorageError) as reason:
                     self._roster.refuse(worker, str(reason))
                 except WorkerLost as lost:
@@ -138,6 +135,15 @@ class JobScorer:
                     self._roster.give_back(worker)
             except ClusterAway as away:
                 self._come_back(away)
+
+    def _do_on(self, worker: str, job: Job) -> object:
+        """With the files that it says it lacks."""
+        while True:
+            try:
+                return self._wait(self._executor.submit(do_job, self._setup, job, worker=worker, role=EVALUATE))
+            except FileLacking as lacking:
+                content = self._files[str(lacking)].read_bytes()
+                self._wait(self._executor.submit(keep_file, str(lacking), content, worker=worker, role=EVALUATE))
 
     def _take(self, recipe: Recipe | None) -> str:
         started, told = time.monotonic(), False

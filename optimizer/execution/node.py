@@ -20,6 +20,7 @@ from optimizer.execution.problems import WorkerRefused
 from optimizer.execution.setup import StudySetup
 from optimizer.quantization.open_files import raise_open_file_limit
 from optimizer.quantization.storage import claimed
+from optimizer.search.identity import show_engine
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ class Node:
                 file.write(content)
 
     def kill(self) -> None:
-        """End the evaluator's process for good, from another thread: what waits for it fails."""
+        """End what is under way for good, from another thread: what waits for it fails."""
         if isinstance(self._evaluator, EvaluatorProcess):
             self._evaluator.kill()
+        if self._opened is not None:
+            self._opened.stop()
 
     def close(self) -> None:
         if self._opened is not None:
@@ -111,10 +114,6 @@ def node_of_process() -> Node:
         if not _of_process:
             _of_process.append(Node(NodeSettings.of_environment()))
         return _of_process[0]
-
-
-def show_engine(engine: EngineInfo) -> str:
-    return f"{engine.name} {engine.version}, {', '.join(engine.devices)}, build {engine.library_sha256[:8]}"
 
 
 def _factory_of(name: str) -> Callable[[RuntimeSettings], Evaluator]:

@@ -69,6 +69,10 @@ class OpenedStudy:
             )
         return self._texts[reference]
 
+    def stop(self) -> None:
+        """From another thread: nothing more is quantized, and who waits for shards is told."""
+        self._worker.close()
+
     def close(self) -> None:
         self._worker.close()
         self._bank.close()

@@ -20,12 +20,10 @@ from optimizer.execution.tls import Certificates
 from optimizer.progress import Reporter
 from optimizer.search.bench import OpenScorer, open_bank, runtime_settings
 from optimizer.search.facts import Facts
+from optimizer.search.identity import ENGINE, kept_threads
 from optimizer.search.planning import Plan
 from optimizer.search.scoring import Scorer
 from optimizer.workplace import Workplace
-
-ENGINE, THREADS = "execution_engine", "execution_threads"
-"""Keys of a study's progress: what all its evaluations are made with."""
 
 
 def open_scorer(
@@ -56,7 +54,7 @@ def _open_local(
     cap = bank.cap_bytes / 2**30 if bank.cap_bytes is not None else None
     bank.close()
     own = runtime_settings(plan.config)
-    threads = own.threads or facts.kept(THREADS) or max(1, own.resolved_threads() // workers)
+    threads = own.threads or kept_threads(facts) or max(1, own.resolved_threads() // workers)
     node = NodeSettings(str(workplace.studies.absolute()), str(workplace.bank_folder.absolute()), bank_gib=cap)
     executor = LocalExecutor([Node(node, factory) for _ in range(workers)])
     with open_executor(plan, executor, lambda found: threads, reporter, facts, patience=0.0) as scorer:
@@ -69,7 +67,7 @@ def _open_cluster(
     from optimizer.execution.cluster import DaskExecutor  # Dask takes its time
 
     def threads(found: Mapping[str, WorkerFacts]) -> int:
-        return plan.config.evaluation.threads or facts.kept(THREADS) or min(each.threads for each in found.values())
+        return plan.config.evaluation.threads or kept_threads(facts) or min(each.threads for each in found.values())
 
     return open_executor(plan, DaskExecutor(address, certificates), threads, reporter, facts, patience=NOBODY_SECONDS)
 
@@ -93,8 +91,6 @@ def open_executor(
         roster.choose(engine)
         fit = {name: each for name, each in found.items() if each.engine == engine}
         settings = replace(setup.settings, threads=threads(fit))
-        facts.keep(ENGINE, engine.identity)
-        facts.keep(THREADS, settings.threads)
         reporter.line(f"{len(fit)} evaluators, {settings.threads} threads each: {', '.join(engine.devices)}")
         yield JobScorer(
             executor, roster, replace(setup, settings=settings, engine=engine.identity), engine, reporter.line

@@ -15,9 +15,11 @@ from evaluators.evaluator import EngineInfo
 from optimizer.errors import EngineError
 from optimizer.execution.executor import EVALUATE, Executor, describe
 from optimizer.execution.locality import Locality
-from optimizer.execution.node import WorkerFacts, show_engine
+from optimizer.execution.node import WorkerFacts
+from optimizer.execution.problems import ClusterAway, WorkerLost
 from optimizer.execution.setup import StudySetup
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.identity import show_engine
 
 LOOK_SECONDS = 1.0
 NOBODY_SECONDS = 60.0
@@ -63,9 +65,10 @@ class Roster:
     def _hear(self, name: str, future: "Future[WorkerFacts]") -> None:
         with self._changed:
             self._asked.pop(name, None)
-            if future.cancelled() or future.exception() is not None:
-                if not future.cancelled() and name in self._hosts:
-                    self._refuse(name, f"it failed when it was asked what it is: {future.exception()}")
+            if future.cancelled() or isinstance(future.exception(), WorkerLost | ClusterAway):
+                return  # if it is there at the next look, it is asked again
+            if future.exception() is not None:
+                self._refuse(name, f"it failed when it was asked what it is: {future.exception()}")
                 return
             facts = future.result()
             self._facts[name] = facts

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from evaluators.evaluator import Evaluator
@@ -17,6 +17,7 @@ from optimizer.quantization.worker import QuantizationWorker
 from optimizer.search.budget import show_bytes
 from optimizer.search.building import CandidateBuilder
 from optimizer.search.facts import Facts, ForgottenFacts
+from optimizer.search.identity import kept_threads
 from optimizer.search.local_scorer import LocalScorer, has_idle_cores
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
@@ -54,7 +55,8 @@ def open_here(factory: EvaluatorFactory) -> OpenScorer:
     def opened(plan: Plan, workplace: Workplace, reporter: Reporter, facts: Facts) -> Iterator[Scorer]:
         bank = open_bank(plan, workplace, reporter)
         raise_open_file_limit()  # the evaluator's process inherits it
-        evaluator = factory(runtime_settings(plan.config))
+        settings = runtime_settings(plan.config)
+        evaluator = factory(replace(settings, threads=settings.threads or kept_threads(facts)))
         try:
             with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:
                 builder = CandidateBuilder(worker, ahead=has_idle_cores(evaluator.settings))

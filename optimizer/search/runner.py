@@ -6,9 +6,8 @@ earlier run has done of it.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from rich.markup import escape
@@ -16,35 +15,29 @@ from rich.markup import escape
 from evaluators.process import EvaluatorProcess
 from optimizer.progress import Reporter
 from optimizer.quantization.weight_error import weight_errors
-from optimizer.search.bench import Bench, EvaluatorFactory, OpenScorer, open_bench, probe_chunks
+from optimizer.search.bench import Bench, EvaluatorFactory, OpenScorer, open_bench
 from optimizer.search.best import RIVALS_ONLY
 from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
+from optimizer.search.early_phases import measure_probes, measure_prune_sets, noise_floor, prepare
 from optimizer.search.gate import open_gate
-from optimizer.search.measuring import Measurer
+from optimizer.search.identity import keep_identity
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
-from optimizer.search.probes import Sensitivities
-from optimizer.search.probing import plan_probing, run_probes
-from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS, PruneSet, measure_influence, probe_sets
-from optimizer.search.prune_settings import candidate_layers
-from optimizer.search.report import measurements_needed
+from optimizer.search.report_phase import write_report
 from optimizer.search.rivals.weight_error import needed_errors
 from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
-from optimizer.search.scoring import MeasuredText
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.study_behaviours import StudyBehaviours
-from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, study_report
-from optimizer.search.texts import TextChoice, choose_texts, prepare_text
+from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER
+from optimizer.search.texts import TextChoice, choose_texts
 from optimizer.search.trial_lines import HEADER
 from optimizer.search.wider import find_hints, keep_form
 from optimizer.store import LeaseKeeper, NewEvent, Store, StudyRecord
 from optimizer.store.records import TRIAL_STATES
 from optimizer.tracking.mirrors import Mirrors
 from optimizer.workplace import Workplace
-
-NOISE_CHUNKS = 8
 
 
 @dataclass(frozen=True)
@@ -137,9 +130,10 @@ def _run_phases(
         events=[NewEvent("study.started")] if context.study.state == "created" else [],
     )
     context.reporter.keep(RIVALS_ONLY, sorted(plan.rivals_only))
+    keep_identity(reporter, bench.scorer, store.count_trials(context.study.id))
     started = time.monotonic()
-    search_text = _prepare(context, bench, workplace, texts[0], settings.chunks, "search text")
-    noise = _noise_floor(context, bench, search_text)
+    search_text = prepare(context, bench, texts[0], settings.chunks, "search text")
+    noise = noise_floor(context, bench, search_text)
     measurer = bench.measurer(context.lease, search_text, context.reporter)
     prior = errors = None
     if plan.config.sampler in NEED_WEIGHT_ERRORS:
@@ -150,7 +144,7 @@ def _run_phases(
             allow_requantize=quantization.allow_requantize, threads=quantization.threads,
         )  # fmt: skip
     if plan.config.sampler in NEED_PROBES:
-        sensitivities = _probe(context, bench, measurer)
+        sensitivities = measure_probes(context, measurer)
         prior = make_prior(plan.space, sensitivities)
         reporter.keep(WIDER, keep_form(find_hints(plan, sensitivities)))
     if not store.count_trials(context.study.id, TRIAL_STATES):
@@ -158,14 +152,14 @@ def _run_phases(
     behaviours = StudyBehaviours(context, bench, plan.prompts) if plan.prompts else None
     gate = open_gate(context, bench, workplace, plan.prompts, behaviours)
     reporter.line(f"[bold]{HEADER}[/bold]")
-    prune_sets = _prune_sets(context, bench, measurer)
+    prune_sets = measure_prune_sets(context, measurer)
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
         limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
         loop = TrialLoop(context, measurer, budget, prior, notify, limits, errors, gate, prune_sets)
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
-    _report(context, bench, workplace, texts, noise, behaviours)
+    write_report(context, bench, texts, noise, behaviours)
 
 
 def _deadline(plan: Plan, started: float, index: int) -> float | None:
@@ -183,107 +177,3 @@ def _token_limit(context: SearchContext, index: int) -> int | None:
         return None
     spent = context.store.study(context.study.id).tokens_evaluated
     return spent + max(0, tokens - spent) // (budgets - index)
-
-
-def _prepare(
-    context: SearchContext, bench: Bench, workplace: Workplace, choice: TextChoice, chunks: int, title: str
-) -> MeasuredText:
-    context.check_stop()
-    context.reporter.phase(f"reference: {title}", chunks)
-    text = prepare_text(bench, choice, chunks, lambda done, _: context.reporter.advance(done))
-    if text.n_chunks < chunks:
-        context.reporter.line(
-            f"[yellow]{choice.path.name} has {text.n_chunks} chunks of {text.tokens_per_chunk} tokens, not {chunks}; "
-            "all of them are used[/yellow]"
-        )
-    return text
-
-
-def _noise_floor(context: SearchContext, bench: Bench, text: MeasuredText) -> float:
-    """The reference against itself, over other batch shapes and thread counts; kept with the study."""
-    context.check_stop()
-    known = context.reporter.kept("noise_floor_kld")
-    if known is not None and context.reporter.kept("noise_floor_of") == str(text.reference):
-        return float(known)
-    context.reporter.phase("noise floor", 1)
-    chunks = list(range(min(NOISE_CHUNKS, text.n_chunks)))
-    floor = bench.scorer.noise_floor(text, chunks)
-    context.reporter.keep("noise_floor_of", str(text.reference))
-    context.reporter.keep("noise_floor_kld", floor.mean_kld)
-    return floor.mean_kld
-
-
-def _probe(context: SearchContext, bench: Bench, measurer: Measurer) -> Sensitivities:
-    plan = context.plan
-    context.store.update_study(context.lease, phase="probes")
-    probing = plan_probing(plan)
-    imported = {
-        (each.unit, each.probe_type): each.kld
-        for each in context.store.sensitivities(measurer.model_id, measurer.text.text_id, measurer.text.settings_key)
-        if each.source == "imported" and each.base == probing.base.name
-    }
-    return run_probes(
-        plan, probing, measurer, context.store, probe_chunks(plan.config, measurer.text.n_chunks),
-        context.reporter, context.check_stop, imported,
-    )  # fmt: skip
-
-
-def _prune_sets(context: SearchContext, bench: Bench, measurer: Measurer) -> tuple[PruneSet, ...]:
-    """The layers that may be left out, probed; nothing is measured where pruning is off."""
-    plan, named = context.plan, context.plan.config.prune_candidates
-    if not plan.config.prune:
-        return ()
-    context.check_stop()
-    context.store.update_study(context.lease, phase="prune probes")
-    influences = measure_influence(plan.model, measurer, context.reporter) if isinstance(named, int) else ()
-    return probe_sets(
-        candidate_layers(plan.config, influences), plan.config.prune, plan_probing(plan).base, measurer,
-        probe_chunks(plan.config, measurer.text.n_chunks), context.reporter, context.check_stop,
-    )  # fmt: skip
-
-
-def _report(
-    context: SearchContext,
-    bench: Bench,
-    workplace: Workplace,
-    texts: tuple[TextChoice, TextChoice],
-    noise: float,
-    behaviours: StudyBehaviours | None,
-) -> None:
-    plan, store, reporter = context.plan, context.store, context.reporter
-    settings = plan.config.evaluation
-    store.update_study(context.lease, phase="report")
-    searched, choice = texts
-    text = _prepare(context, bench, workplace, choice, settings.report_chunks or settings.chunks, "report text")
-    measurer = bench.measurer(context.lease, text, reporter)
-    more = (behaviours is not None) + 2 * (plan.config.prune > 0)
-    reporter.phase("report", measurements_needed(plan) + len(plan.budgets) * more)
-    done = 0
-
-    def step(label: str) -> None:
-        nonlocal done
-        context.check_stop()
-        reporter.advance(done, label)
-        done += 1
-
-    progress = {name: reporter.kept(name) for name in (WIDER, TOKENS_BEFORE_TRIALS, BLOCK_INFLUENCE, PRUNE_SETS)}
-    found = study_report(plan, store, context.study, measurer, progress, step, behaviours)
-    report: dict[str, Any] = {
-        "study": context.study.name,
-        "model": {
-            "name": plan.model.name,
-            "path": str(plan.model.paths[0]),
-            "architecture": plan.model.architecture,
-            "n_layer": plan.model.n_layer,
-            "parameters": plan.model.n_elements,
-            "size_bytes": plan.model.size_bytes,
-        },
-        "search_text": searched.as_json(),
-        "report_text": {**choice.as_json(), "chunks": text.n_chunks},
-        "engine": asdict(bench.scorer.engine()),
-        "noise_floor_kld": noise,
-        **found,
-    }
-    store.update_study(
-        context.lease, state="finished", phase="finished", report=report, events=[NewEvent("study.finished", {})]
-    )

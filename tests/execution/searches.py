@@ -1,11 +1,13 @@
 """Searches on fake evaluators, by executors in place of the plain scorer."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from evaluators.divergence import Score
 from evaluators.evaluator import EngineInfo, Evaluator
 from evaluators.fake import FakeEvaluator
 from evaluators.settings import RuntimeSettings
@@ -16,7 +18,9 @@ from optimizer.execution.node import Node
 from optimizer.execution.node_settings import NodeSettings
 from optimizer.execution.opening import open_executor, open_scorer
 from optimizer.execution.problems import WorkerLost
+from optimizer.execution.setup import FileName, StudySetup
 from optimizer.progress import Reporter
+from optimizer.recipes.recipe import Recipe
 from optimizer.search.facts import Facts
 from optimizer.search.planning import Plan
 from optimizer.search.runner import Outcome, run_search
@@ -84,3 +88,33 @@ class MortalExecutor(LocalExecutor):
             future.set_exception(WorkerLost(f"worker {worker} ended"))
             return future
         return super().submit(task, *arguments, worker=worker, role=role)
+
+
+class SlowFake(FakeEvaluator):
+    """Takes a while for every score, so that something can happen in its middle."""
+
+    def score(self, *arguments: Any, **options: Any) -> Score:
+        time.sleep(0.15)
+        return super().score(*arguments, **options)
+
+
+class SlowOtherBuild(SlowFake, OtherBuild):
+    """Both."""
+
+
+class BlindExecutor(LocalExecutor):
+    """Workers that do not see the coordinator's files, as on machines that share nothing."""
+
+    def submit(self, task: Task, *arguments: object, worker: str, role: Role) -> "Future[Any]":
+        return super().submit(task, *map(_without_paths, arguments), worker=worker, role=role)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, FileName):
+        return replace(value, path="/nowhere/at/all")
+    if isinstance(value, StudySetup):
+        return replace(value, imatrix=_without_paths(value.imatrix))
+    if is_dataclass(value) and not isinstance(value, type | RuntimeSettings | Recipe):
+        changes = {each.name: _without_paths(getattr(value, each.name)) for each in fields(value) if each.init}
+        return replace(value, **changes)
+    return value

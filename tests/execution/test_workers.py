@@ -9,9 +9,9 @@ from evaluators.fake import FakeEvaluator
 from optimizer.errors import EngineError, StorageError
 from optimizer.execution.jobs import ScoreJob
 from optimizer.execution.local import LocalExecutor
-from optimizer.execution.opening import ENGINE
-from tests.execution.searches import MortalExecutor, OtherBuild, WorkersSearch
-from tests.search.searches import prepare
+from optimizer.search.identity import ENGINE
+from tests.execution.searches import BlindExecutor, MortalExecutor, OtherBuild, WorkersSearch
+from tests.search.searches import prepare, write_imatrix
 
 SMALL: dict[str, Any] = {"trials": 16, "evaluation__chunks": 8, "evaluation__threads": 1}
 
@@ -134,6 +134,18 @@ def test_a_worker_with_a_full_disk_is_left_out_and_alone_it_ends_the_search(tmp_
     alone = search(tmp_path / "alone", trials=12)
     with pytest.raises(EngineError, match=r"no worker can go on.*disk too small"):
         alone.run_on(LocalExecutor(alone.nodes(Full)))
+
+
+def test_machines_that_share_nothing_get_texts_and_imatrix_sent(tmp_path: Path) -> None:
+    plain = search(tmp_path / "plain", trials=12)
+    imatrix = str(write_imatrix(tmp_path / "imatrix.dat", plain.plan.model))
+    plain = search(tmp_path / "plain", trials=12, imatrix=imatrix)
+    plain.run()
+    each = search(tmp_path / "sent", trials=12, imatrix=imatrix, execution__round=2)
+    assert each.run_on(BlindExecutor(each.nodes(each.make, each.make))).finished
+    assert len(each.trials()) == 12
+    assert [trial[4] for trial in each.trials()][:5] == [trial[4] for trial in plain.trials()][:5]
+    assert len(list((tmp_path / "sent" / "node-0" / "files").iterdir())) == 3  # two texts and the imatrix
 
 
 def test_stopped_it_pauses_and_goes_on(tmp_path: Path) -> None:

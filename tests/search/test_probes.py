@@ -98,7 +98,7 @@ def test_another_budget_of_the_model_probes_nothing_again(tmp_path: Path, monkey
         spent.append(search.scored - before)
         return fitted
 
-    monkeypatch.setattr("optimizer.search.runner.run_probes", counted)
+    monkeypatch.setattr("optimizer.search.early_phases.run_probes", counted)
     assert first.run().finished
     assert second.run().finished
     assert spent == [len(plan_probing(first.plan).probes), 0]
