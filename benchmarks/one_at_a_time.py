@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluators.generation.transcript import Asked
 from evaluators.generation.vocabulary import Vocabulary
-from evaluators.llama import context_params, load_model
+from evaluators.llama import context_params, load_model, start_backend
 from evaluators.prompts.suite import Question
 from evaluators.settings import RuntimeSettings
 
@@ -35,6 +35,7 @@ def answer_by_library(path: Path, questions: Sequence[Question], threads: int) -
 
 def answer_by_loop(path: Path, questions: Sequence[Question], threads: int) -> tuple[float, list[str]]:
     """Tokens a second and texts."""
+    start_backend()
     paths, runtime = [path], RuntimeSettings(threads=threads)
     model = load_model(paths, runtime, vocab_only=False)
     vocabulary, size = Vocabulary(model, paths, None), low.llama_vocab_n_tokens(low.llama_model_get_vocab(model))
