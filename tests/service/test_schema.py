@@ -5,6 +5,7 @@ In-process over a finished study, with a program in place of layerquant that doe
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import (
     content_type_conformance,
@@ -99,7 +101,9 @@ def run(client: TestClient, finished: Path, label: str, mode: GenerationMode, nu
     def operation(case: Case) -> None:
         send(client, case)
 
-    operation()
+    # An operation that takes nothing can be sent nothing wrong: then no example is found.
+    with suppress(*([Unsatisfiable] if mode is GenerationMode.NEGATIVE else [])):
+        operation()
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -111,4 +115,4 @@ def test_every_operation_as_described(client: TestClient, finished: Path, label:
 @pytest.mark.parametrize("label", LABELS)
 def test_many_requests(client: TestClient, finished: Path, label: str) -> None:
     for mode in GenerationMode:
-        run(client, finished, label, mode, 100)
+        run(client, finished, label, mode, 60)
