@@ -11,7 +11,7 @@ from tests.reliability.processes import KILLED, Fault, run
 from tests.reliability.states import NAME, digest, end_state, half_written
 
 BANK, STORE = "optimizer.quantization", "optimizer.store"
-REPORT = "optimizer.search.runner:study_report"
+REPORT = "optimizer.search.study_report:_over_tokens"
 STAGES = {
     "reference": [Fault("evaluators.reference:_write_tokens", after=True)],
     "quantize": [
@@ -100,7 +100,7 @@ def test_killed_at_statements_of_chance(
 ) -> None:
     """Between any two statements that a database is given, the seed of chance being fixed."""
     chance = Random(7)
-    faults = [Fault(STATEMENT, chance.randrange(40, 200), after=chance.random() < 0.5) for _ in range(8)]
+    faults = [Fault(STATEMENT, chance.randrange(30, 110), after=chance.random() < 0.5) for _ in range(6)]
     if not postgresql:
         assert killed_again_and_again(config, place, faults) == left_alone
         return

@@ -14,9 +14,8 @@ from optimizer.service import notifier
 from optimizer.service.notices import Notice
 from optimizer.service.notifier import Notifier, NotifySettings
 from optimizer.store import Store
-from tests.postgres import free_port, private_server
-from tests.proxy import Proxy
-from tests.reliability.processes import Changes, Command, eventually, run, start
+from tests.postgres import free_port
+from tests.reliability.processes import Changes, Command, run
 from tests.reliability.states import NAME, end_state
 
 IMPATIENT = (
@@ -97,33 +96,3 @@ def test_a_webhook_silent_or_broken_is_given_up(
     assert len(server.seen) == 2
     assert "given up" in caplog.text
     assert "secret" not in caplog.text
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("stalled", [False, True])
-def test_postgresql_away_for_a_while(config: Path, left_alone: dict[str, Any], place: Path, stalled: bool) -> None:
-    """The search waits, and goes on where it was; nothing is evaluated or written twice."""
-    with private_server() as server, Proxy(server.port) as proxy:
-        url = server.new_database(port=proxy.port)
-        direct = url.replace(f":{proxy.port}/", f":{server.port}/")
-        options = ["search", config, "--studies", place, "--database", url]
-        command = start(options, place / "log", changes=Changes(seconds_per_score=0.1))
-        try:
-            eventually(lambda: _trials(direct) > 1)
-            proxy.stall() if stalled else proxy.cut()
-            before = _trials(direct)
-            command.process.join(12)
-            assert command.process.exitcode is None, command.output
-            assert _trials(direct) <= before + 1
-            proxy.flow()
-            proxy.mend()
-            assert command.wait() == 0, command.output
-        finally:
-            command.process.kill()
-        assert end_state(direct) == left_alone
-
-
-def _trials(url: str) -> int:
-    with Store.open(url) as store:
-        study = store.find_study(NAME)
-        return 0 if study is None else len(store.trials(study.id))

@@ -27,13 +27,15 @@ def trials_there(place: Path | str) -> int:
 
 def test_on_one_host_the_second_is_refused(config: Path, left_alone: dict[str, Any], place: Path) -> None:
     options = ["search", config, "--studies", place]
-    first = start(options, place / "first.log", changes=Changes(seconds_per_score=0.2))
+    first = start(options, place / "first.log", changes=Changes(seconds_per_score=0.05))
     try:
         eventually(lambda: trials_there(place) > 1)
+        freeze(first, place)
         second = run(options, place / "second.log")
         assert second.process.exitcode == 1
         assert f"Study '{NAME}' is held by process {first.process.pid}" in second.output
         assert "layerquant stop" in second.output
+        first.send(signal.SIGCONT)
         assert first.wait() == 0, first.output
     finally:
         first.process.kill()
@@ -58,7 +60,7 @@ def test_from_another_host_a_lease_that_ran_out_is_taken_over(
 
 def taken_over(config: Path, place: Path, database: str | None) -> None:
     options = ["search", config, "--studies", place, *([] if database is None else ["--database", database])]
-    first = start(options, place / "first.log", changes=Changes(SHORT_LEASE, "alpha", 0.2))
+    first = start(options, place / "first.log", changes=Changes(SHORT_LEASE, "alpha", 0.05))
     second: Command | None = None
     try:
         eventually(lambda: trials_there(database or place) > 1)
