@@ -90,7 +90,7 @@ class Overview(Database):
             for number, half, generation in session.execute(asked):
                 speed = generation.get("tokens_per_second")
                 if speed:
-                    found.setdefault(half, {})[number] = float(speed)
+                    found.setdefault(cast(Half, half), {})[number] = float(speed)
         return found
 
     def evaluations_of(self, recipe_id: int) -> list[tuple[str, EvaluationRecord]]:
@@ -104,7 +104,7 @@ class Overview(Database):
     def ended_trials(self, study_id: int) -> list[TrialRecord]:
         """Complete and pruned ones by number, without what fills most of a row: `params` empty, `layer_types` None."""
         left_out = {"params", "layer_types"}
-        shown = [null() if each.key in left_out else each for each in columns(Trial, TrialRecord)]
+        shown: list[Any] = [null() if each.key in left_out else each for each in columns(Trial, TrialRecord)]
         with self.reading() as session:
             where = (Trial.study_id == study_id, Trial.state.in_(COUNTED_STATES))
             rows = session.execute(select(*shown).where(*where).order_by(Trial.number)).all()

@@ -18,11 +18,11 @@ from optimizer.errors import DownloadError
 from optimizer.export.layer_map import layer_map
 from optimizer.gguf.model_file import ModelFile
 from optimizer.service.app import make_app
-from optimizer.service.pages import launch
 from optimizer.service.pages.compare import difference_map
 from optimizer.service.pages.sensitivity_figure import MOST, sensitivity_figure
+from optimizer.service.routes import models
 from optimizer.service.settings import ServiceSettings
-from optimizer.store import Store, TrialOutcome
+from optimizer.store import BehaviourRecord, Store, TrialOutcome
 from optimizer.store.schema import Trial
 from optimizer.workplace import Workplace
 from tests.store.studies import new_study
@@ -158,6 +158,19 @@ def test_nothing_is_sent_while_nothing_changes(client: TestClient, settings: Ser
         store.release_lease(lease)
 
 
+def test_speed_is_that_of_the_answers_to_prompts(client: TestClient, settings: ServiceSettings) -> None:
+    with settings.workplace.open_store() as store:
+        study = store.find_study("night")
+        assert study is not None
+        subject = f"{store.model(study.model_id).fingerprint}:{store.recipe(store.trials(study.id)[1].recipe_id).key}"
+        same = [each.number for each in store.trials(study.id) if each.recipe_id == store.trials(study.id)[1].recipe_id]
+        key = store.add_settings({"any": 1})
+        store.add_behaviour(BehaviourRecord(subject, "suite", "search", key, (), {}, {"tokens_per_second": 12.5}))
+    data = charts(client.get("/studies/night").text)
+    speeds = [dict(zip(data["columns"], row, strict=True))["speed"] for row in data["rows"]]
+    assert speeds == [12.5 if number in same else None for number in range(4)]
+
+
 def test_a_trial_shows_its_recipe_and_its_scores(client: TestClient) -> None:
     page = client.get("/studies/night/trials/1").text
     assert "LAYER_TYPES" in page
@@ -259,7 +272,7 @@ class TestNewSearch:
     def test_a_model_of_the_hub_is_planned_by_its_header(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(launch, "open_model", lambda name, planning: None)
+        monkeypatch.setattr(models, "open_model", lambda name, planning: None)
         monkeypatch.setattr(plan, "open_model", lambda name, planning: ModelFile.open(Path(DEMO), planning=True))
         page = self.ask(client, model="hf://someone/models/demo-F16.gguf", budget="IQ4_XS")
         assert "3,740,480 bytes" in page
@@ -271,7 +284,7 @@ class TestNewSearch:
         def away(name: str, planning: bool) -> None:
             raise DownloadError("the hub cannot be reached")
 
-        monkeypatch.setattr(launch, "open_model", away)
+        monkeypatch.setattr(models, "open_model", away)
         page = self.ask(client, model="hf://someone/models/demo-F16.gguf")
         assert "planned when the search starts: the hub cannot be reached" in page
         assert "Launch the search" in page

@@ -18,8 +18,6 @@ from optimizer.service.pages.rendering import page_router, render
 from optimizer.service.pages.short_names import short_command, short_name, short_settings
 from optimizer.service.problems import NotFound
 from optimizer.service.routes.models import list_files, list_models, show_plan
-from optimizer.sources import open_model
-from optimizer.sources.hub_name import is_hub_name
 
 FIELDS = (
     "model", "budget", "study", "units", "types", "search_text", "report_text", "prompts", "imatrix", "prune",
@@ -111,8 +109,6 @@ def what_runs(here: Service, tree: dict[str, Any]) -> tuple[str, str]:
 
 def _plan(here: Service, tree: dict[str, Any]) -> dict[str, Any]:
     model, types = str(tree["model"]), tree.get("types")
-    if is_hub_name(model):
-        open_model(model, planning=True)  # its header is fetched before the lock below is taken
     named = types if isinstance(types, str) or types is None else ",".join(types)
     return show_plan(here, model, tree.get("budget"), str(tree.get("units", "layers")), named, tree.get("imatrix"))
 
