@@ -31,7 +31,7 @@ def _limited(generator: Any) -> Generator[Any, Any, Any]:
     try:
         wanted = next(generator)
         while True:
-            ready = yield wanted
+            ready = (yield wanted) or 0  # None when psycopg begins anew, after Ctrl-C
             now = time.monotonic()
             if ready & waiting.READY_R:
                 heard = now

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from optimizer.errors import StorageError
+from optimizer.errors import StorageError, StudyError
 from optimizer.store.failures import DatabaseAway
 
 Result = TypeVar("Result")
@@ -50,6 +50,9 @@ class Patience:
                     continue
                 self._wait(away, pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+            except StudyError:
+                self._answered()  # of a database that is there
+                raise
             else:
                 self._answered()
                 return result

@@ -1,5 +1,6 @@
 """A server that goes away pauses a search; nothing is written twice, and nothing that was written is lost."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +166,18 @@ def test_a_connection_that_falls_silent(
         trial = study.start()
     assert trial.number == 0
     assert study.start().number == 1
+
+
+def test_ctrl_c_in_a_query_that_hangs_ends_it(proxy: Proxy, study: Fixture) -> None:
+    """The server is asked to cancel, and the connection is not used again in an unknown state."""
+    with _later(0.3, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        _sleep_in_the_database(study.store)
+    assert study.start().number == 0
+
+
+def _sleep_in_the_database(store: Store) -> None:
+    with store.reading() as session:
+        session.connection().exec_driver_sql("SELECT pg_sleep(30)")
 
 
 def test_patience_ends_for_all_threads_together(proxy: Proxy, study: Fixture, said: list[str]) -> None:
