@@ -31,7 +31,10 @@ class EvaluationSettings(Settings):
     report_chunks: int | None = Field(
         default=None, ge=1, description="chunks of report text; by default as many as `chunks`"
     )
-    probe_chunks: int | None = Field(default=None, ge=1, description="chunks a probe; by default a third of `chunks`")
+    probe_chunks: int | None = Field(default=None, ge=1, description="chunks a probe; by default a sixth of `chunks`")
+    final_chunks: int | None = Field(
+        default=None, ge=0, description="further chunks of search text for the finals; by default three times `chunks`"
+    )
     first_rung: float = Field(
         default=0.25, gt=0, le=1, description="share of the chunks every trial sees before the race"
     )

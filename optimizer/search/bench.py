@@ -114,12 +114,13 @@ def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank
 
 def runtime_settings(config: SearchConfig) -> RuntimeSettings:
     """The evaluator's settings of a search."""
-    values = config.evaluation.model_dump(exclude={"chunks", "report_chunks", "probe_chunks", "first_rung", "repack"})
+    own = {"chunks", "report_chunks", "probe_chunks", "final_chunks", "first_rung", "repack"}
+    values = config.evaluation.model_dump(exclude=own)
     return RuntimeSettings(**values, use_extra_bufts=config.evaluation.repack)
 
 
 def probe_chunks(config: SearchConfig, available: int) -> int:
-    """Chunks a probe: as set, else a third of the text in whole batches."""
+    """Chunks a probe: as set, else a sixth of the text in whole batches."""
     batch = runtime_settings(config).n_sequences
-    wanted = config.evaluation.probe_chunks or -(-config.evaluation.chunks // (3 * batch)) * batch
+    wanted = config.evaluation.probe_chunks or -(-config.evaluation.chunks // (6 * batch)) * batch
     return min(wanted, available)

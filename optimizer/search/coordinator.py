@@ -14,8 +14,10 @@ from optimizer.search.asking import Asking
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
 from optimizer.search.crew import Crew
+from optimizer.search.finals import Finals
 from optimizer.search.gate import Gate
 from optimizer.search.leader import Leader
+from optimizer.search.leftover import keep_leftover
 from optimizer.search.measuring import Measurer
 from optimizer.search.prior import Prior
 from optimizer.search.problem import SearchProblem
@@ -42,6 +44,7 @@ class TrialLoop:
         errors: Mapping[tuple[str, str], float] | None = None,
         gate: Gate | None = None,
         prune_sets: Sequence[PruneSet] = (),
+        finals: Finals | None = None,
     ) -> None:
         """`notify` tells the mirrors that the store has something new.
 
@@ -54,11 +57,12 @@ class TrialLoop:
         self._scorer = measurer.scorer
         self._budget = budget
         self._target = config.trials
-        self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld")
+        self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld", finals=finals)
         asks_twice = gate is not None and self._scorer.slots > 1
         self._keeper = TrialKeeper(context, measurer, budget, self._leader, notify, asks_twice=asks_twice)
         problem = SearchProblem(context.plan.space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         proposer = MAKERS[config.sampler](problem)
+        self._proposer = proposer
         self._asking = Asking(context.plan.space, proposer, config.seed)
         self._prune = PruneStage(prune_sets, problem, proposer, context.plan.sizes)
         self._rounds = None
@@ -82,6 +86,8 @@ class TrialLoop:
         else:
             self._run_rounds(self._rounds, first)
         self._run_pruned()
+        self._asking.catch_up()
+        keep_leftover(self._context, self._budget, self._proposer, self._leader)
 
     def _work(self, begin: Callable[[int], StartedTrial | None]) -> None:
         Crew(self._scorer, begin, self._keeper.race, self._end).run()

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.search.knapsack import solve
+from optimizer.search.exact import solve_exactly
+from optimizer.search.knapsack import Assignment, solve
 from optimizer.search.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -14,6 +15,12 @@ def decode(space: SearchSpace, damage: Floats, budget_bytes: int) -> Integers:
     """The choice of least damage ([units, options]) that fits; only allowed options."""
     costs = np.where(space.allowed, damage, np.inf)
     return solve(costs, space.sizes, budget_bytes - space.overhead_bytes).choice
+
+
+def decode_exactly(space: SearchSpace, damage: Floats, budget_bytes: int) -> Assignment:
+    """The same with a proof: `gap` 0 where no choice within the budget has less damage."""
+    costs = np.where(space.allowed, damage, np.inf)
+    return solve_exactly(costs, space.sizes, budget_bytes - space.overhead_bytes)
 
 
 def random_damage(space: SearchSpace, rng: np.random.Generator) -> Floats:

@@ -36,11 +36,15 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class _Relaxation:
-    """`excess` [units, options]: how much an option raises the bound where a unit must take it, in units of cost."""
+class Relaxation:
+    """A choice that fits, a bound that none can beat, and the price of a byte (cost a byte) at which it is reached.
+
+    `excess` [units, options]: how much an option raises the bound where a unit must take it, in units of cost.
+    """
 
     choice: Integers
     lower_bound: float
+    price: float
     excess: Floats
 
 
@@ -50,15 +54,8 @@ def solve(costs: Floats, sizes: Integers, budget: int) -> Assignment:
     costs: [units, options], inf where a unit has no such option. sizes: the same shape, bytes. budget: bytes for all
     units together. Raises ValueError when even the smallest options do not fit.
     """
-    usable = np.isfinite(costs)
-    if not usable.any(axis=1).all():
-        raise ValueError("a unit has no usable option")
+    relaxed = relax(costs, sizes, budget)
     rows = np.arange(len(costs))
-    priced = np.where(usable, sizes, np.iinfo(np.int64).max // (len(costs) + 1))
-    smallest = np.where(priced == priced.min(axis=1, keepdims=True), costs, np.inf).argmin(axis=1)
-    if int(sizes[rows, smallest].sum()) > budget:
-        raise ValueError("the smallest options together exceed the budget")
-    relaxed = _relax(costs, sizes, budget, rows, smallest)
     choice = refill(costs, sizes, budget, relaxed.choice, relaxed.excess, relaxed.lower_bound)
     return Assignment(
         choice=choice,
@@ -68,18 +65,27 @@ def solve(costs: Floats, sizes: Integers, budget: int) -> Assignment:
     )
 
 
-def _relax(costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest: Integers) -> _Relaxation:
+def relax(costs: Floats, sizes: Integers, budget: int) -> Relaxation:
     """The best feasible point of the Lagrangian's path over the price of a byte, and the dual bound.
 
     The dual is concave and piecewise linear in the price: the next price is where the lines of the two choices at hand
     cross, one above and one within the budget (cutting planes); where no choice lies below the crossing, it is the top.
+    Arguments and errors as of `solve`.
     """
-    weights = np.where(np.isfinite(costs), sizes, 0).astype(np.float64)
+    usable = np.isfinite(costs)
+    if not usable.any(axis=1).all():
+        raise ValueError("a unit has no usable option")
+    rows = np.arange(len(costs))
+    priced = np.where(usable, sizes, np.iinfo(np.int64).max // (len(costs) + 1))
+    smallest = np.where(priced == priced.min(axis=1, keepdims=True), costs, np.inf).argmin(axis=1)
+    if int(sizes[rows, smallest].sum()) > budget:
+        raise ValueError("the smallest options together exceed the budget")
+    weights = np.where(usable, sizes, 0).astype(np.float64)
     above = costs.argmin(axis=1)
     if int(sizes[rows, above].sum()) <= budget:
-        return _Relaxation(above, float(costs[rows, above].sum()), costs - costs[rows, above][:, None])
+        return Relaxation(above, float(costs[rows, above].sum()), 0.0, costs - costs[rows, above][:, None])
     within = smallest
-    bound, reduced = -np.inf, costs
+    bound, reduced, bound_price = -np.inf, costs, 0.0
     for _ in range(MAX_CUTS):
         cost_above, bytes_above = float(costs[rows, above].sum()), int(sizes[rows, above].sum())
         cost_within, bytes_within = float(costs[rows, within].sum()), int(sizes[rows, within].sum())
@@ -89,7 +95,7 @@ def _relax(costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest
         lowest = float(at_price[rows, choice].sum())
         dual = lowest - price * budget
         if dual > bound:
-            bound, reduced = dual, at_price
+            bound, reduced, bound_price = dual, at_price, price
         crossing = cost_above + price * bytes_above
         if lowest >= crossing - ROUNDING * abs(crossing):
             break
@@ -97,4 +103,4 @@ def _relax(costs: Floats, sizes: Integers, budget: int, rows: Integers, smallest
             within = choice
         else:
             above = choice
-    return _Relaxation(within, bound, reduced - reduced.min(axis=1, keepdims=True))
+    return Relaxation(within, bound, bound_price, reduced - reduced.min(axis=1, keepdims=True))

@@ -1,12 +1,13 @@
 """Who leads a budget's search: the incumbent, who may take its place, and the best stock preset beside it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
-from optimizer.search.best import LUCK, kept_out, only_lucky
+from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR, LUCK, kept_out, only_lucky
+from optimizer.search.finals import Finals
 from optimizer.search.gate import Gate
 from optimizer.search.luck import luck
 from optimizer.search.measuring import Measurement
@@ -17,11 +18,21 @@ from optimizer.store import TrialOutcome, TrialRecord
 class Leader:
     """Shown every trial of a budget in turn: `ask` before it is kept, `note` and `crown` after."""
 
-    def __init__(self, gate: Gate | None, rivals_only: Collection[str], *, all_answer: bool = False) -> None:
+    def __init__(
+        self,
+        gate: Gate | None,
+        rivals_only: Collection[str],
+        *,
+        all_answer: bool = False,
+        finals: Finals | None = None,
+    ) -> None:
         """rivals_only: baselines of types that the search may not use: never the incumbent.
 
-        all_answer: prompts are an objective, so every complete trial answers them.
+        all_answer: prompts are an objective, so every complete trial answers them. finals: without them, a lead on the
+        search text alone must be greater than luck explains.
         """
+        self._finals = finals
+        self._entrants = 0
         self._gate = gate
         self._rivals_only = rivals_only
         self._all_answer = all_answer
@@ -36,15 +47,17 @@ class Leader:
         """
         if outcome.state != "complete":
             return outcome
-        leads, reason = self._leads(trial, measurement), self._luck(trial, measurement)
-        said: Mapping[str, Any] = {}
-        if leads and reason is not None:
-            said = {LUCK: reason}
+        leads = self._leads(trial, measurement)
+        said: dict[str, Any] = {}
+        reason = None
+        if leads:
+            reason, said, tokens = self._doubt(trial, recipe, measurement)
+            outcome = replace(outcome, tokens_spent=(outcome.tokens_spent or 0) + tokens)
         if self._gate is not None:
             label = trial.name or trial.origin
             if leads and reason is None:
                 incumbent = Recipe(self.incumbent.recipe.tensor_types) if self.incumbent is not None else None
-                said = self._gate.ask(recipe, incumbent, label)
+                said = {**said, **self._gate.ask(recipe, incumbent, label)}
             elif self._all_answer:
                 said = {**said, **self._gate.answer(recipe, label)}
         return replace(outcome, metrics={**(outcome.metrics or {}), **said}) if said else outcome
@@ -52,6 +65,7 @@ class Leader:
     def crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
         """Make a complete trial the incumbent where it clearly loses less on the full text and the gate is open."""
         self._contenders += trial.name is None and self.incumbent is not None and self._leads(trial, measurement)
+        self._entrants += FRESH_CHUNKS in (trial.metrics or {})
         if only_lucky(trial) is not None or kept_out(trial) is not None or not self._leads(trial, measurement):
             return False
         self.incumbent = measurement
@@ -79,6 +93,25 @@ class Leader:
         if trial.name in self._rivals_only:
             return False
         return self.incumbent is None or measurement.score.mean_kld < self.incumbent.score.mean_kld
+
+    def _doubt(
+        self, trial: TrialRecord, recipe: Recipe, measurement: Measurement
+    ) -> tuple[str | None, dict[str, Any], int]:
+        """Why a lead on the search text may prove nothing, the metrics that say so, and the tokens it took to know."""
+        if self.incumbent is None or trial.name is not None:
+            return None, {}, 0
+        if self._finals is not None:
+            label = f"{trial.name or trial.origin}, finals"
+            theirs = Recipe(self.incumbent.recipe.tensor_types)
+            played = self._finals.play(recipe, theirs, self._entrants + 1, label)
+            if played is not None:
+                found = played.difference
+                said: dict[str, Any] = {
+                    FRESH_CHUNKS: found.chunks, FRESH_DIFFERENCE: found.mean, FRESH_ERROR: found.standard_error,
+                }  # fmt: skip
+                return played.reason, {**said, **({LUCK: played.reason} if played.reason else {})}, played.new_tokens
+        reason = self._luck(trial, measurement)
+        return reason, {LUCK: reason} if reason else {}, 0
 
     def _luck(self, trial: TrialRecord, measurement: Measurement) -> str | None:
         """Of the contenders so far, this one and the incumbent, the best looks better than it is.

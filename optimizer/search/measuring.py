@@ -73,54 +73,65 @@ class Measurer:
 
     def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Measurement:
         """The score on chunks 0 … n_chunks-1; ranges that SQL does not have are evaluated, and kept at once."""
+        return self.measure_chunks(recipe, range(n_chunks), label)
+
+    def measure_chunks(self, recipe: Recipe, chunks: Sequence[int], label: str = "") -> Measurement:
+        """The same on any chunks, in rising order. What is missing of a range is scored range by range, else at
+        once."""
         record = self.record(recipe)
         known = self._store.find_evaluations(record.id, self.text.text_id, self.text.settings_key)
         scores = {chunk["chunk"]: ChunkScore.from_dict(chunk) for row in known for chunk in row.chunks}
+        whole = (0, len(chunks)) if isinstance(chunks, range) and chunks.start == 0 else None
         percentiles: Mapping[str, float] = next(
-            (row.summary["kld_percentiles"] for row in known if (row.first_chunk, row.n_chunks) == (0, n_chunks)), {}
+            (row.summary["kld_percentiles"] for row in known if (row.first_chunk, row.n_chunks) == whole), {}
         )
         new_tokens = 0
-        for first, last in _gaps(scores, n_chunks):
-            score = self._evaluate(recipe, record, range(first, last), label)
+        missing = [chunk for chunk in chunks if chunk not in scores]
+        for part in _runs(missing) if isinstance(chunks, range) else [missing] if missing else []:
+            score = self._evaluate(recipe, record, part, label)
             scores.update({chunk.chunk: chunk for chunk in score.chunks})
-            new_tokens += (last - first) * self.text.tokens_per_chunk
-            if (first, last) == (0, n_chunks):
+            new_tokens += len(part) * self.text.tokens_per_chunk
+            if (part[0], len(part)) == whole:
                 percentiles = score.kld_percentiles
-        wanted = tuple(scores[chunk] for chunk in range(n_chunks))
+        wanted = tuple(scores[chunk] for chunk in chunks)
         return Measurement(merge_scores([Score(wanted)]), record, new_tokens, percentiles)
 
-    def _evaluate(self, recipe: Recipe, record: RecipeRecord, chunks: range, label: str) -> Score:
+    def _evaluate(self, recipe: Recipe, record: RecipeRecord, chunks: Sequence[int], label: str) -> Score:
+        """One call, kept as a row for every run of neighbouring chunks."""
         started = time.monotonic()
         score = self._scorer.score(
             recipe, self.text, chunks, lambda done, total: self._reporter.work(done, total, label)
         )
+        seconds = (time.monotonic() - started) / len(chunks)
+        by_chunk = {chunk.chunk: chunk for chunk in score.chunks}
+        runs = _runs(chunks)
+        parts = [score] if len(runs) == 1 else [Score(tuple(by_chunk[chunk] for chunk in run)) for run in runs]
         self._store.add_evaluations(
             [
                 NewEvaluation(
                     recipe_id=record.id,
                     text_id=self.text.text_id,
                     settings_key=self.text.settings_key,
-                    first_chunk=chunks.start,
-                    n_chunks=len(chunks),
-                    tokens=len(chunks) * self.text.tokens_per_chunk,
-                    chunks=tuple(chunk.as_dict() for chunk in score.chunks),
-                    summary=score.as_json(),
-                    duration_seconds=time.monotonic() - started,
+                    first_chunk=run[0],
+                    n_chunks=len(run),
+                    tokens=len(run) * self.text.tokens_per_chunk,
+                    chunks=tuple(chunk.as_dict() for chunk in part.chunks),
+                    summary=part.as_json(),
+                    duration_seconds=seconds * len(run),
                 )
+                for run, part in zip(runs, parts, strict=True)
             ],
             self._lease,
         )
         return score
 
 
-def _gaps(known: Mapping[int, ChunkScore], n_chunks: int) -> Sequence[tuple[int, int]]:
-    """Half-open ranges of the chunks below `n_chunks` that are not known."""
-    gaps: list[tuple[int, int]] = []
-    for chunk in range(n_chunks):
-        if chunk in known:
-            continue
-        if gaps and gaps[-1][1] == chunk:
-            gaps[-1] = (gaps[-1][0], chunk + 1)
+def _runs(chunks: Sequence[int]) -> list[list[int]]:
+    """Rising chunk numbers in runs of neighbours."""
+    runs: list[list[int]] = []
+    for chunk in chunks:
+        if runs and runs[-1][-1] == chunk - 1:
+            runs[-1].append(chunk)
         else:
-            gaps.append((chunk, chunk + 1))
-    return gaps
+            runs.append([chunk])
+    return runs

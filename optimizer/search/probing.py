@@ -11,6 +11,7 @@ from optimizer.errors import ConfigError
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.chunk_sampling import ChunkSample, first_chunks, sample_chunks
 from optimizer.search.crew import in_parallel
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
@@ -65,12 +66,15 @@ def run_probes(
 ) -> Sensitivities:
     """Every probe measured on `n_chunks` chunks, kept as sensitivities, and fitted. A failed probe is protected.
 
+    The chunks are those that the uniform probe of the middle type, measured on the whole text, shows to matter.
     imported: (unit, probe type) -> KLD taken from a file in place of a measurement.
     """
     reporter.phase("probes", len(probing.probes))
+    before_each()
+    sample = _choose_chunks(probing, measurer, n_chunks, reporter)
     base_kld = 0.0
     if not probing.base.is_source and any(probe.kind != "uniform" for probe in probing.probes):
-        base_kld = measurer.measure(probing.base.recipe, n_chunks, "probe base").score.mean_kld
+        base_kld = sample.mean(measurer.measure_chunks(probing.base.recipe, sample.chunks, "probe base").by_chunk)[0]
 
     def begin(index: int) -> None:
         before_each()
@@ -79,7 +83,7 @@ def run_probes(
 
     def result(probe: Probe) -> ProbeResult:
         known = (imported or {}).get((probe.subject, probe.tensor_type))
-        return ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, n_chunks, reporter)
+        return ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, sample, reporter)
 
     results = in_parallel(
         measurer.scorer, list(probing.probes), result, before=begin,
@@ -91,13 +95,31 @@ def run_probes(
     return measured if plan.given is None else plan.given.completed(measured)
 
 
-def _measure(probe: Probe, measurer: Measurer, n_chunks: int, reporter: Reporter) -> ProbeResult:
+def _choose_chunks(probing: Probing, measurer: Measurer, n_chunks: int, reporter: Reporter) -> ChunkSample:
+    """By the damage of the uniform probe of the middle type on every chunk; the first ones where that fails."""
+    everything = measurer.text.n_chunks
+    uniform = sorted(
+        (probe for probe in probing.probes if probe.kind == "uniform"),
+        key=lambda probe: type_of(probe.tensor_type).bits_per_weight,
+    )
+    if n_chunks >= everything or not uniform:
+        return first_chunks(min(n_chunks, everything))
+    pilot = uniform[(len(uniform) - 1) // 2]
     try:
-        score = measurer.measure(probe.recipe, n_chunks, probe.name).score
+        by_chunk = measurer.measure(pilot.recipe, everything, f"{pilot.name}, whole text").by_chunk
+    except EvaluationError as error:
+        reporter.line(f"[yellow]{pilot.name} failed, so probes see the first chunks: {escape(str(error))}[/yellow]")
+        return first_chunks(n_chunks)
+    return sample_chunks([by_chunk[chunk] for chunk in range(everything)], n_chunks)
+
+
+def _measure(probe: Probe, measurer: Measurer, sample: ChunkSample, reporter: Reporter) -> ProbeResult:
+    try:
+        measured = measurer.measure_chunks(probe.recipe, sample.chunks, probe.name)
     except EvaluationError as error:
         reporter.line(f"[yellow]probe {probe.name} failed and its part is protected: {escape(str(error))}[/yellow]")
         return ProbeResult(probe, None, None)
-    return ProbeResult(probe, score.mean_kld, score.mean_kld_standard_error)
+    return ProbeResult(probe, *sample.mean(measured.by_chunk))
 
 
 def _records(measurer: Measurer, results: Sequence[ProbeResult], probing: Probing) -> list[SensitivityRecord]:

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.search.beliefs import beliefs, likeliest
-from optimizer.search.decoding import decode, random_damage
+from optimizer.search.decoding import decode, decode_exactly, random_damage
 from optimizer.search.exchanges import exchange
 from optimizer.search.honesty import Forecast, is_wrong, paired_noise
 from optimizer.search.problem import Observation, Proposal, SearchProblem
 from optimizer.search.surrogate import MODEL_ERROR, PAIRED_SHARE, DamageModel, Prediction
+from optimizer.search.tied import TiedSpace
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -23,7 +24,13 @@ EXPLOIT = "mean"
 THOMPSON = "thompson"
 EXCHANGE = "exchange"
 RANDOM = "random"
+TIED = "groups"
+"""In a search by tensors: the best guess where all tensors of a group have one type."""
 CYCLE = (EXPLOIT, THOMPSON)
+TIED_CYCLE = (TIED, EXPLOIT, THOMPSON, THOMPSON)
+EXACT_UNITS = 256
+"""Up to so many units the surrogate's best guess is proven to be its best; above, the refill is as good within 0.1
+%."""
 TEMPERATURE = 0.6
 """Share of a posterior draw's deviation from the mean that a proposal takes: whole draws lead too far from the best."""
 CYCLE_WHEN_WRONG = (EXCHANGE, EXCHANGE, EXCHANGE, EXPLOIT)
@@ -52,6 +59,7 @@ class LayerquantProposer:
         self._incumbent: Observation | None = None
         self._turn = 0
         self._pending = 0
+        self._tied = TiedSpace.of(problem.space)
 
     @property
     def model(self) -> DamageModel:
@@ -100,10 +108,10 @@ class LayerquantProposer:
         problem, kind = self._problem, self._kind(self._pending)
         if kind != EXCHANGE:
             mean = self._model.mean()
-            temperature = 0.0 if kind == EXPLOIT else TEMPERATURE
+            temperature = 0.0 if kind in (EXPLOIT, TIED) else TEMPERATURE
             for _ in range(DRAWS):
                 drawn = mean if temperature == 0.0 else self._drawn(mean, temperature, rng)
-                choice = decode(problem.space, np.maximum(drawn, self._least), problem.budget_bytes)
+                choice = self._decoded(np.maximum(drawn, self._least), kind)
                 if choice.tobytes() not in self._tried:
                     return choice, kind
                 kind, temperature = THOMPSON, max(1.5 * temperature, TEMPERATURE / 2)
@@ -123,8 +131,19 @@ class LayerquantProposer:
     def _kind(self, pending: int) -> str:
         turn = self._turn + pending
         if self.is_believed or self._incumbent is None:
-            return CYCLE[turn % len(CYCLE)]
+            cycle = CYCLE if self._tied is None else TIED_CYCLE
+            return cycle[turn % len(cycle)]
         return CYCLE_WHEN_WRONG[turn % len(CYCLE_WHEN_WRONG)]
+
+    def _decoded(self, damage: Floats, kind: str) -> Integers:
+        space, budget_bytes = self._problem.space, self._problem.budget_bytes
+        if kind == TIED and self._tied is not None:
+            tied = self._tied.decode(damage, budget_bytes)
+            if tied is not None:
+                return tied
+        if kind != THOMPSON and len(space.units) <= EXACT_UNITS:
+            return decode_exactly(space, damage, budget_bytes).choice
+        return decode(space, damage, budget_bytes)
 
     def _drawn(self, mean: Floats, temperature: float, rng: np.random.Generator) -> Floats:
         with np.errstate(invalid="ignore"):

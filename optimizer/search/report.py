@@ -4,14 +4,18 @@ The winner of a budget is the complete trial of lowest KLD on search text that f
 for; whether report text agrees is for the report to say.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from evaluators.errors import EvaluationError
-from optimizer.errors import StudyError
+from optimizer.errors import RecipeError, StudyError
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.best import best_trial
 from optimizer.search.budget import Budget
+from optimizer.search.leftover import LEFTOVER, leftover_object
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.preset_ladder import Measured, climb, interpolated, least_kld, presets_above
@@ -34,9 +38,15 @@ def measurements_needed(plan: Plan) -> int:
 
 
 def budget_report(
-    plan: Plan, budget: Budget, best: TrialRecord, store: Store, measurer: Measurer, step: Callable[[str], None]
+    plan: Plan,
+    budget: Budget,
+    best: TrialRecord,
+    store: Store,
+    measurer: Measurer,
+    step: Callable[[str], None],
+    progress: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The object of one budget, as `report --json` shows it."""
+    """The object of one budget, as `report --json` shows it. progress: what the study has kept."""
     n_chunks = measurer.text.n_chunks
     recipe = Recipe(store.recipe(best.recipe_id).tensor_types)
     step(f"trial {best.number}")
@@ -67,8 +77,19 @@ def budget_report(
         "best": winner_row(plan, best, recipe, ours),
         "leftover_bytes": budget.n_bytes - best.size_bytes,
         "leftover_share": (budget.n_bytes - best.size_bytes) / budget.n_bytes,
+        LEFTOVER: leftover_object(
+            plan.space, _choice(plan, recipe), best.size_bytes, budget.n_bytes, progress.get(LEFTOVER)
+        ),
         "baselines": rows,
         "left_out": left_out,
         **interpolated(plan, found, best.size_bytes),
         "verdict": verdict(best, rows, ours),
     }
+
+
+def _choice(plan: Plan, recipe: Recipe) -> npt.NDArray[np.int64] | None:
+    """None where the recipe is none of the space: layers were left out."""
+    try:
+        return plan.space.choice_of_recipe(recipe)
+    except (RecipeError, KeyError):
+        return None

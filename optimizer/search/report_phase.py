@@ -10,6 +10,7 @@ from optimizer.search.bench import Bench
 from optimizer.search.context import SearchContext
 from optimizer.search.crew import in_parallel
 from optimizer.search.early_phases import prepare
+from optimizer.search.leftover import LEFTOVER
 from optimizer.search.measuring import Measurer
 from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS
 from optimizer.search.report import measurements_needed, winner
@@ -17,6 +18,9 @@ from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, study_report
 from optimizer.search.texts import TextChoice
 from optimizer.store import NewEvent
+
+KEPT = (WIDER, TOKENS_BEFORE_TRIALS, BLOCK_INFLUENCE, PRUNE_SETS, LEFTOVER)
+"""What the report takes from the study's progress."""
 
 
 def write_report(
@@ -44,7 +48,7 @@ def write_report(
         done += 1
 
     _measure_ahead(context, measurer)
-    progress = {name: reporter.kept(name) for name in (WIDER, TOKENS_BEFORE_TRIALS, BLOCK_INFLUENCE, PRUNE_SETS)}
+    progress = {name: reporter.kept(name) for name in KEPT}
     found = study_report(plan, store, context.study, measurer, progress, step, behaviours)
     report: dict[str, Any] = {
         "study": context.study.name,

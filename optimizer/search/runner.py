@@ -21,6 +21,7 @@ from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
 from optimizer.search.early_phases import measure_probes, measure_prune_sets, noise_floor, prepare
+from optimizer.search.finals import open_finals
 from optimizer.search.gate import open_gate
 from optimizer.search.identity import keep_identity
 from optimizer.search.planning import Plan
@@ -153,11 +154,12 @@ def _run_phases(
     gate = open_gate(context, bench, workplace, plan.prompts, behaviours)
     reporter.line(f"[bold]{HEADER}[/bold]")
     prune_sets = measure_prune_sets(context, measurer)
+    finals = open_finals(context, bench, texts[0], search_text.n_chunks)
     interrupted = store.reconcile(context.lease)
     for index, budget in enumerate(plan.budgets):
         store.update_study(context.lease, phase=f"search at {budget.text}")
         limits = Limits(_deadline(plan, started, index), _token_limit(context, index))
-        loop = TrialLoop(context, measurer, budget, prior, notify, limits, errors, gate, prune_sets)
+        loop = TrialLoop(context, measurer, budget, prior, notify, limits, errors, gate, prune_sets, finals)
         loop.run([each for each in interrupted if each.trial.budget_bytes == budget.n_bytes])
     write_report(context, bench, texts, noise, behaviours)
 

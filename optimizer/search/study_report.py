@@ -45,7 +45,7 @@ def study_report(
     has prompts.
     """
     best = {budget: winner(store, study, budget, plan.rivals_only) for budget in plan.budgets}
-    objects = [budget_report(plan, budget, best[budget], store, measurer, step) for budget in plan.budgets]
+    objects = [budget_report(plan, budget, best[budget], store, measurer, step, progress) for budget in plan.budgets]
     if behaviours is not None and plan.prompts is not None:
         for budget, each in zip(plan.budgets, objects, strict=True):
             step("prompts")

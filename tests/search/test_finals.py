@@ -1,0 +1,100 @@
+"""The finals: fresh text decides, a third of it where that is clear, and luck is counted by entrants."""
+
+from dataclasses import replace
+from math import log, sqrt
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, LUCK, only_lucky
+from optimizer.search.finals import Finals, verdict
+from optimizer.search.leader import Leader
+from optimizer.search.racing import PairedDifference
+from optimizer.store import TrialOutcome, TrialRecord
+
+SEEN, FRESH = 8, 24
+A, B = Recipe({"t": "Q4_K"}), Recipe({"t": "Q5_K"})
+
+
+class Text:
+    """A measurer that knows each recipe's KLD by chunk, and remembers what it was asked for."""
+
+    def __init__(self, n_chunks: int, **by_type: list[float]) -> None:
+        self.text, self.batch = SimpleNamespace(n_chunks=n_chunks), 4
+        self._by_type, self._known, self.asked = by_type, dict[str, int](), list[int]()
+
+    def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Any:
+        name = recipe.tensor_types["t"]
+        self.asked.append(n_chunks)
+        new = max(0, n_chunks - self._known.get(name, SEEN))
+        self._known[name] = max(n_chunks, self._known.get(name, SEEN))
+        by_chunk = dict(enumerate(self._by_type[name][:n_chunks]))
+        mean = sum(by_chunk.values()) / n_chunks
+        score = SimpleNamespace(mean_kld=mean)
+        return SimpleNamespace(by_chunk=by_chunk, new_tokens=100 * new, score=score, recipe=recipe)
+
+
+def finals(text: Text) -> Finals:
+    return Finals(lambda chunks: text, SEEN, FRESH)  # type: ignore[arg-type, return-value]
+
+
+def test_a_lead_that_was_luck_ends_on_fresh_text() -> None:
+    noise = [0.001 * (-1) ** chunk for chunk in range(32)]
+    text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.5] * SEEN + [1.1 + each for each in noise[SEEN:]])
+    played = finals(text).play(B, A, 1, "trial")
+    assert played is not None
+    assert played.reason is not None
+    assert "behind by 0.1" in played.reason
+    assert played.difference.chunks == 8  # a third was enough
+    assert played.new_tokens == 2 * 8 * 100
+
+
+def test_a_true_lead_is_crowned_and_the_incumbent_is_measured_once() -> None:
+    text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.9 + 0.001 * (chunk % 3) for chunk in range(32)])
+    played = finals(text).play(B, A, 3, "trial")
+    assert played is not None
+    assert played.reason is None
+    again = finals(text).play(B, A, 3, "trial")
+    assert again is not None
+    assert again.new_tokens == 0
+
+
+def test_what_a_third_leaves_open_sees_everything() -> None:
+    fresh = [1.0 + 0.5 * (-1) ** chunk for chunk in range(FRESH)]
+    text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.9] * SEEN + fresh)
+    played = finals(text).play(B, A, 1, "trial")
+    assert played is not None
+    assert played.difference.chunks == FRESH
+
+
+def test_a_text_without_fresh_chunks_plays_no_final() -> None:
+    assert finals(Text(SEEN + 1, Q4_K=[1.0] * 9, Q5_K=[0.9] * 9)).play(B, A, 1, "trial") is None
+
+
+@given(st.floats(-1, 1), st.floats(1e-6, 1), st.integers(1, 50))
+def test_who_is_behind_is_never_crowned_and_more_entrants_ask_for_more(mean: float, error: float, n: int) -> None:
+    found = PairedDifference(mean, error, 24)
+    crowned = verdict(found, n) is None
+    assert crowned == (-mean > sqrt(2 * log(n)) * error)
+    assert not crowned or (mean < 0 and verdict(found, max(1, n - 1)) is None)
+
+
+def test_the_leader_asks_fresh_text_and_counts_the_tokens() -> None:
+    text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.5] * SEEN + [1.1 + 0.001 * (chunk % 2) for chunk in range(24)])
+    leader = Leader(None, (), finals=finals(text))
+    blank = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]
+    first = replace(blank, state="complete", origin="mean", metrics=None)
+    done = TrialOutcome("complete", tokens_spent=500)
+    assert leader.ask(first, A, done, text.measure(A, SEEN)) == done
+    leader.crown(first, text.measure(A, SEEN))
+    outcome = leader.ask(first, B, done, text.measure(B, SEEN))
+    assert outcome.tokens_spent == 500 + 2 * 8 * 100
+    assert outcome.metrics is not None
+    assert (outcome.metrics[FRESH_CHUNKS], outcome.metrics[FRESH_DIFFERENCE]) == (8, pytest.approx(0.1, abs=0.002))
+    second = replace(first, metrics=outcome.metrics)
+    assert only_lucky(second) == outcome.metrics[LUCK]
+    assert not leader.crown(second, text.measure(B, SEEN))
