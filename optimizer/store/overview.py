@@ -1,6 +1,5 @@
 """What is shown of a study: its status while it runs, and its trials as a table."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import func, null, select
@@ -103,12 +102,13 @@ class Overview(Database):
 
     def ended_trials(self, study_id: int) -> list[TrialRecord]:
         """Complete and pruned ones by number, without what fills most of a row: `params` empty, `layer_types` None."""
-        left_out = {"params", "layer_types"}
-        shown: list[Any] = [null() if each.key in left_out else each for each in columns(Trial, TrialRecord)]
+        every = columns(Trial, TrialRecord)
+        at = [each.key for each in every].index("params")
+        shown: list[Any] = [null() if each.key == "layer_types" else each for each in (*every[:at], *every[at + 1 :])]
         with self.reading() as session:
             where = (Trial.study_id == study_id, Trial.state.in_(COUNTED_STATES))
             rows = session.execute(select(*shown).where(*where).order_by(Trial.number)).all()
-        return [replace(TrialRecord(*row), params={}) for row in rows]
+        return [TrialRecord(*row[:at], {}, *row[at:]) for row in rows]
 
     def trials_frame(self, study_id: int) -> "pandas.DataFrame":
         """One row a trial by number, one column a field of TrialRecord but `id`, `study_id` and `params`."""
