@@ -46,10 +46,7 @@ class TrialLoop:
         prune_sets: Sequence[PruneSet] = (),
         finals: Finals | None = None,
     ) -> None:
-        """`notify` tells the mirrors that the store has something new.
-
-        `errors`: see SearchProblem. `prune_sets`: layers to try without, once the other proposals are made.
-        """
+        """notify, errors: see TrialKeeper, SearchProblem. prune_sets: layers to try without, at the end."""
         config = context.plan.config
         self._limits = limits
         self._proposed = 0
@@ -58,8 +55,8 @@ class TrialLoop:
         self._budget = budget
         self._target = config.trials
         self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld", finals=finals)
-        asks_twice = gate is not None and self._scorer.slots > 1
-        self._keeper = TrialKeeper(context, measurer, budget, self._leader, notify, asks_twice=asks_twice)
+        twice = gate is not None and self._scorer.slots > 1
+        self._keeper = TrialKeeper(context, measurer, budget, self._leader, notify, asks_twice=twice)
         problem = SearchProblem(context.plan.space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         proposer = MAKERS[config.sampler](problem)
         self._proposer = proposer
@@ -76,7 +73,7 @@ class TrialLoop:
         """Until `trials` complete and pruned ones are there, or time is out. `interrupted` ones run again."""
         self._context.reporter.phase(f"search at {self._budget.text}", self._target)
         first = self._rounds.first if self._rounds is not None else None
-        again = [each for each in interrupted if first is None or not self._is_of_round(each.trial, first)]
+        again = [each for each in interrupted if not self._is_of_round(each.trial, first)]
         tried = self._replay({each.trial.number for each in again}, first)
         waiting = [StartedTrial(each.trial, Recipe(each.recipe.tensor_types), None) for each in again]
         self._work(lambda _: self._rerun(waiting, tried))
@@ -120,17 +117,18 @@ class TrialLoop:
         return tokens is not None and self._context.store.study(self._context.study.id).tokens_evaluated >= tokens
 
     def _of_budget(self) -> list[TrialRecord]:
-        trials = self._context.store.trials(self._context.study.id)
-        return [each for each in trials if each.budget_bytes == self._budget.n_bytes]
+        store, study = self._context.store, self._context.study
+        return [each for each in store.trials(study.id) if each.budget_bytes == self._budget.n_bytes]
 
-    def _is_of_round(self, trial: TrialRecord, first: int) -> bool:
-        return trial.number >= first and trial.name is None and not self._prune.takes(trial)
+    def _is_of_round(self, trial: TrialRecord, first: int | None) -> bool:
+        own = trial.name is None and not self._prune.takes(trial)
+        return first is not None and own and trial.number >= first
 
     def _replay(self, exclude: set[int], round_first: int | None) -> set[str | None]:
         """Show Optuna and the race every finished trial before the round under way; returns the names of baselines."""
         names: set[str | None] = set()
         for trial in self._of_budget():
-            if trial.number in exclude or (round_first is not None and self._is_of_round(trial, round_first)):
+            if trial.number in exclude or self._is_of_round(trial, round_first):
                 continue
             self._keeper.take(trial, self._keeper.measure_again(trial))
             if not self._prune.takes(trial):
@@ -180,13 +178,12 @@ class TrialLoop:
         return StartedTrial(trial, new.recipe, self._leader.incumbent, new.asked, new.proposal.share)
 
     def _run_rounds(self, rounds: Rounds, first: int | None) -> None:
-        store = self._context.store
-        begun = [each for each in self._of_budget() if first is not None and self._is_of_round(each, first)]
+        begun = [each for each in self._of_budget() if self._is_of_round(each, first)]
         self._proposed += len(begun)
         while begun or self._may_propose():
             self._context.check_stop()
             size = min(rounds.size, self._room(0) - self._prune.n_left)
-            rounds.run(max(size, len(begun)), begun, store)
+            rounds.run(max(size, len(begun)), begun, self._context.store)
             begun = []
             self._show()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evaluators.divergence import Score
@@ -27,7 +28,7 @@ from optimizer.search.runner import Outcome, run_search
 from optimizer.search.scoring import Scorer
 from optimizer.store import TrialRecord
 from optimizer.workplace import Workplace
-from tests.search.searches import Search
+from tests.search.searches import Search, prepare
 
 
 class OtherBuild(FakeEvaluator):
@@ -37,8 +38,25 @@ class OtherBuild(FakeEvaluator):
         return replace(super().engine(), version="2")
 
 
+SMALL: dict[str, Any] = {
+    "units": "layers", "types": "Q2_K,Q3_K_M,Q4_K_M,Q6_K", "baselines__variants": False, "baselines__hybrids": False,
+    "evaluation__chunks": 8, "evaluation__threads": 1,
+}  # fmt: skip
+"""Settings of a search of a few seconds; most of a search's time goes into shards, and baselines have many."""
+
+
 class WorkersSearch(Search):
-    """`Search` with `--workers`, on fake evaluators."""
+    """`Search` with `--workers`, on fake evaluators. bank: shared, since all these searches search the same model."""
+
+    def __init__(self, folder: Path, bank: Path, **changes: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, prepare(folder, **SMALL, **changes))
+        self.workplace = Workplace(folder / "studies", bank=bank)
+        self._changes = changes
+
+    def with_trials(self, trials: int) -> Plan:
+        """The same plan with another number of trials."""
+        return prepare(self.workplace.studies.parent, **SMALL, **{**self._changes, "trials": trials})
 
     def run_with(self, workers: int, plan: Plan | None = None, interrupted: list[bool] | None = None) -> Outcome:
         plan = plan or self.plan

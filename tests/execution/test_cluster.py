@@ -19,9 +19,8 @@ from optimizer.search.runner import Outcome, run_search
 from tests.execution.clusters import Cluster, make_certificates, wait_for
 from tests.execution.hosts import separate_hosts
 from tests.execution.searches import WorkersSearch
-from tests.search.searches import prepare
 
-SMALL: dict[str, Any] = {"trials": 14, "evaluation__chunks": 8, "evaluation__threads": 1, "execution__round": 2}
+ROUNDS: dict[str, Any] = {"trials": 14, "execution__round": 2}
 
 
 class ClusterSearch(WorkersSearch):
@@ -43,7 +42,7 @@ class ClusterSearch(WorkersSearch):
         """The search, with something that happens once it has evaluated a little."""
 
         def wait() -> None:
-            wait_for(lambda: self.evaluations() > 20 * 8 * 64)
+            wait_for(lambda: self.evaluations() > 15 * 8 * 64)
             happens()
 
         beside = threading.Thread(target=wait)
@@ -66,7 +65,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     """The trials of the same search, one after the other in one process."""
     folder = tmp_path_factory.mktemp("alone")
-    search = WorkersSearch(folder, prepare(folder, **SMALL))
+    search = WorkersSearch(folder, folder / "bank", **ROUNDS)
     search.run()
     return search.trials()
 
@@ -83,7 +82,7 @@ def test_a_cluster_makes_the_trials_of_one_process_also_when_a_worker_is_killed(
 ) -> None:
     first = cluster.start_worker("first", quantizers=1)
     cluster.start_worker("second")
-    search = ClusterSearch(tmp_path, prepare(tmp_path, **SMALL))
+    search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
 
     def kill() -> None:
         for process in worker_processes(first):
@@ -99,7 +98,7 @@ def test_a_search_waits_for_its_scheduler_and_goes_on(
     tmp_path: Path, cluster: Cluster, alone: list[tuple[Any, ...]]
 ) -> None:
     cluster.start_worker("first", evaluators=2)
-    search = ClusterSearch(tmp_path, prepare(tmp_path, **SMALL))
+    search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
 
     def restart() -> None:
         os.killpg(cluster.scheduler.pid, signal.SIGKILL)
@@ -116,8 +115,8 @@ def test_a_search_waits_for_its_scheduler_and_goes_on(
 def test_a_model_is_found_by_its_fingerprint_and_another_build_is_left_out(
     tmp_path: Path, cluster: Cluster, alone: list[tuple[Any, ...]]
 ) -> None:
-    plan = prepare(tmp_path, **SMALL)
-    assert plan.model.fingerprint
+    search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
+    assert search.plan.model.fingerprint
     folder = tmp_path / "models"
     folder.mkdir()
     (tmp_path / "tiny.gguf").rename(folder / "other-name.gguf")
@@ -126,7 +125,6 @@ def test_a_model_is_found_by_its_fingerprint_and_another_build_is_left_out(
     cluster.start_worker("third", evaluator="tests.execution.searches:SlowOtherBuild", models=str(folder))
     cluster.start_worker("fourth")
     wait_for(lambda: all("works for" in cluster.log(name) for name in ("first", "second", "third", "fourth")))
-    search = ClusterSearch(tmp_path, plan)
     assert search.run_on_cluster(cluster).finished
     assert search.trials() == alone
     said = " ".join(search.reporter.lines)
@@ -145,7 +143,7 @@ def test_machines_are_separate_hosts(tmp_path: Path, alone: list[tuple[Any, ...]
             cluster.start_worker("first")
             second = cluster.start_worker("second")
             wait_for(lambda: all("works for" in cluster.log(name) for name in ("first", "second")))
-            search = ClusterSearch(tmp_path, prepare(tmp_path, **SMALL))
+            search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
 
             def cut() -> None:
                 """The second machine is gone from the network, and nobody says good-bye."""
@@ -164,7 +162,7 @@ def test_with_certificates_and_none_without(tmp_path: Path, alone: list[tuple[An
     try:
         assert cluster.start_scheduler().startswith("tls://")
         cluster.start_worker("first")
-        search = ClusterSearch(tmp_path, prepare(tmp_path, **SMALL))
+        search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
         assert search.run_on_cluster(cluster).finished
         assert search.trials() == alone
     finally:

@@ -1,5 +1,6 @@
 """Several evaluators at a time: the same trials in rounds, and what happens when workers end, differ or fill up."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +12,59 @@ from optimizer.execution.jobs import ScoreJob
 from optimizer.execution.local import LocalExecutor
 from optimizer.search.identity import ENGINE
 from tests.execution.searches import BlindExecutor, MortalExecutor, OtherBuild, WorkersSearch
-from tests.search.searches import prepare, write_imatrix
+from tests.search.searches import write_imatrix
 
-SMALL: dict[str, Any] = {"trials": 16, "evaluation__chunks": 8, "evaluation__threads": 1}
-
-
-def search(folder: Path, **changes: Any) -> WorkersSearch:
-    folder.mkdir(exist_ok=True)
-    return WorkersSearch(folder, prepare(folder, **{**SMALL, **changes}))
+Make = Callable[..., WorkersSearch]
+ROUNDS: dict[str, Any] = {"trials": 21, "execution__round": 4}
 
 
-def test_in_rounds_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    found = []
-    for workers in (1, 2, 3):
-        each = search(tmp_path / str(workers), execution__round=3, trials=20)
-        assert each.run_with(workers).finished
-        found.append(each.trials())
-    assert found[0] == found[1] == found[2]
-    assert len(found[0]) == 20
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bank")
 
 
-@pytest.mark.parametrize("dies_at", [70, 77, 83])
-def test_in_rounds_a_killed_search_ends_as_if_it_was_left_alone(tmp_path: Path, dies_at: int) -> None:
-    whole = search(tmp_path / "whole", execution__round=4, trials=22)
-    whole.run()
-    killed = search(tmp_path / "killed", execution__round=4, trials=22)
+@pytest.fixture
+def make(tmp_path: Path, bank: Path) -> Make:
+    """A search in a folder of that name, of 12 trials unless other settings are given."""
+    return lambda name="search", **changes: WorkersSearch(tmp_path / name, bank, **{"trials": 12, **changes})
+
+
+@pytest.fixture(scope="module")
+def in_rounds(tmp_path_factory: pytest.TempPathFactory, bank: Path) -> WorkersSearch:
+    """One evaluator, rounds of 4."""
+    search = WorkersSearch(tmp_path_factory.mktemp("rounds"), bank, **ROUNDS)
+    assert search.run().finished
+    return search
+
+
+def test_in_rounds_the_number_of_workers_changes_nothing(make: Make, in_rounds: WorkersSearch) -> None:
+    each = make(**ROUNDS)
+    assert each.run_with(3).finished
+    assert each.trials() == in_rounds.trials()
+    assert len(each.trials()) == ROUNDS["trials"]
+
+
+@pytest.mark.parametrize("before_the_end", [21, 17, 13])
+def test_in_rounds_a_killed_search_ends_as_if_it_was_left_alone(
+    make: Make, in_rounds: WorkersSearch, before_the_end: int
+) -> None:
+    """Killed so many evaluations before its end, which are those of the last rounds and of the report."""
+    killed = make(**ROUNDS)
     with pytest.raises(SystemExit):
-        killed.run(dies_at=dies_at)
+        killed.run(dies_at=in_rounds.scored - before_the_end)
     assert killed.run_with(2).finished
-    assert killed.trials() == whole.trials()
+    assert killed.trials() == in_rounds.trials()
 
 
-def test_rounds_go_on_where_fewer_trials_ended(tmp_path: Path) -> None:
-    whole = search(tmp_path / "whole", execution__round=4, trials=21)
-    whole.run()
-    first = search(tmp_path / "first", execution__round=4, trials=18)
-    first.run()
-    first.run(plan=prepare(tmp_path / "first", **{**SMALL, "execution__round": 4, "trials": 21}))
-    assert first.trials() == whole.trials()
+def test_rounds_go_on_where_fewer_trials_ended(make: Make, in_rounds: WorkersSearch) -> None:
+    each = make(**{**ROUNDS, "trials": ROUNDS["trials"] - 3})
+    each.run()
+    each.run(plan=each.with_trials(ROUNDS["trials"]))
+    assert each.trials() == in_rounds.trials()
 
 
-def test_without_rounds_no_trial_is_made_twice(tmp_path: Path) -> None:
-    each = search(tmp_path, trials=24)
+def test_without_rounds_no_trial_is_made_twice(make: Make) -> None:
+    each = make(trials=24)
     assert each.run_with(3).finished
     trials = each.trials()
     assert [trial[0] for trial in trials] == list(range(24))
@@ -62,15 +74,15 @@ def test_without_rounds_no_trial_is_made_twice(tmp_path: Path) -> None:
     assert len(each.runs) == 3
 
 
-def test_one_worker_without_rounds_is_the_plain_search(tmp_path: Path) -> None:
-    plain, one = search(tmp_path / "plain"), search(tmp_path / "one")
+def test_one_worker_without_rounds_is_the_plain_search(make: Make) -> None:
+    plain, one = make("plain"), make("one")
     plain.run()
     assert one.run_on(LocalExecutor(one.nodes(one.make))).finished
     assert one.trials() == plain.trials()
 
 
-def test_a_recipe_that_ends_three_workers_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
-    each = search(tmp_path)
+def test_a_recipe_that_ends_three_workers_is_given_up_and_the_search_goes_on(make: Make) -> None:
+    each = make()
     baseline = each.plan.baselines[each.plan.budgets[0]][1].recipe
     executor = MortalExecutor(
         each.nodes(each.make, each.make), lambda job: isinstance(job, ScoreJob) and job.recipe == baseline
@@ -80,11 +92,11 @@ def test_a_recipe_that_ends_three_workers_is_given_up_and_the_search_goes_on(tmp
     failed = [trial for trial in each.records() if trial.state == "failed"]
     assert len(failed) == 1
     assert "3 workers ended with it" in (failed[0].error or "")
-    assert sum(trial.state != "failed" for trial in each.records()) == 16
+    assert sum(trial.state != "failed" for trial in each.records()) == 12
 
 
-def test_work_of_a_worker_that_ends_goes_to_another(tmp_path: Path) -> None:
-    each, lost = search(tmp_path), []
+def test_work_of_a_worker_that_ends_goes_to_another(make: Make) -> None:
+    each, lost = make(), []
 
     def fatal(job: object) -> bool:
         if isinstance(job, ScoreJob) and len(lost) < 2:
@@ -97,8 +109,8 @@ def test_work_of_a_worker_that_ends_goes_to_another(tmp_path: Path) -> None:
     assert all(trial.state != "failed" for trial in each.records())
 
 
-def test_a_worker_of_another_build_is_left_out(tmp_path: Path) -> None:
-    each = search(tmp_path)
+def test_a_worker_of_another_build_is_left_out(make: Make) -> None:
+    each = make()
     others: list[OtherBuild] = []
 
     def other(settings: Any) -> OtherBuild:
@@ -111,45 +123,41 @@ def test_a_worker_of_another_build_is_left_out(tmp_path: Path) -> None:
     assert sum("its engine is another" in line for line in each.reporter.lines) == 1
 
 
-def test_a_study_keeps_its_engine_and_says_which_there_are(tmp_path: Path) -> None:
-    each = search(tmp_path, trials=12)
+def test_a_study_keeps_its_engine_and_says_which_there_are(make: Make) -> None:
+    each = make()
     assert each.run_on(LocalExecutor(each.nodes(each.make))).finished
     with each.workplace.open_store() as store:
         study = store.find_study("study")
         assert study is not None
         assert (study.progress or {})[ENGINE] == FakeEvaluator().engine().identity
-    more = prepare(tmp_path, **{**SMALL, "trials": 14})
     with pytest.raises(EngineError, match=r"not the one that the study began with: fake 2"):
-        each.run_on(LocalExecutor(each.nodes(OtherBuild)), more)
+        each.run_on(LocalExecutor(each.nodes(OtherBuild)), each.with_trials(14))
 
 
-def test_a_worker_with_a_full_disk_is_left_out_and_alone_it_ends_the_search(tmp_path: Path) -> None:
+def test_a_worker_with_a_full_disk_is_left_out_and_alone_it_ends_the_search(make: Make) -> None:
     class Full(FakeEvaluator):
         def score(self, *arguments: Any, **options: Any) -> Any:
             raise StorageError("disk too small for 3 shards")
 
-    each = search(tmp_path, trials=12)
+    each = make()
     assert each.run_on(LocalExecutor(each.nodes(Full, each.make))).finished
     assert sum("disk too small" in line for line in each.reporter.lines) == 1
-    alone = search(tmp_path / "alone", trials=12)
+    alone = make("alone")
     with pytest.raises(EngineError, match=r"no worker can go on.*disk too small"):
         alone.run_on(LocalExecutor(alone.nodes(Full)))
 
 
-def test_machines_that_share_nothing_get_texts_and_imatrix_sent(tmp_path: Path) -> None:
-    plain = search(tmp_path / "plain", trials=12)
-    imatrix = str(write_imatrix(tmp_path / "imatrix.dat", plain.plan.model))
-    plain = search(tmp_path / "plain", trials=12, imatrix=imatrix)
+def test_machines_that_share_nothing_get_texts_and_imatrix_sent(make: Make, tmp_path: Path) -> None:
+    imatrix = str(write_imatrix(tmp_path / "imatrix.dat", make("model").plan.model))
+    plain, each = make("plain", imatrix=imatrix), make("sent", imatrix=imatrix)
     plain.run()
-    each = search(tmp_path / "sent", trials=12, imatrix=imatrix, execution__round=2)
-    assert each.run_on(BlindExecutor(each.nodes(each.make, each.make))).finished
-    assert len(each.trials()) == 12
-    assert [trial[4] for trial in each.trials()][:5] == [trial[4] for trial in plain.trials()][:5]
+    assert each.run_on(BlindExecutor(each.nodes(each.make))).finished
+    assert each.trials() == plain.trials()
     assert len(list((tmp_path / "sent" / "node-0" / "files").iterdir())) == 3  # two texts and the imatrix
 
 
-def test_stopped_it_pauses_and_goes_on(tmp_path: Path) -> None:
-    each = search(tmp_path)
+def test_stopped_it_pauses_and_goes_on(make: Make) -> None:
+    each = make()
     assert not each.run_with(2, interrupted=[True]).finished
     assert each.run_with(2).finished
-    assert len(each.trials()) == 16
+    assert len(each.trials()) == 12
