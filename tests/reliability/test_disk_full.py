@@ -51,8 +51,8 @@ def says_so(command: Command) -> None:
 @pytest.mark.parametrize(
     ("function", "call"),
     [
-        ("evaluators.reference:_write_tokens", 1),
-        ("optimizer.quantization.shard:write_at", 4),
+        pytest.param("evaluators.reference:_write_tokens", 1, marks=pytest.mark.long),
+        pytest.param("optimizer.quantization.shard:write_at", 4, marks=pytest.mark.long),
         ("optimizer.store:Store.finish_trial", 2),
     ],
     ids=["reference", "bank", "database"],
