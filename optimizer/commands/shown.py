@@ -118,7 +118,11 @@ def _budget_lines(each: Mapping[str, Any]) -> list[str]:
     ]
     lines = ["; ".join(ratios)] if ratios else []
     if "leftover_bytes" in each:
-        lines.append(f"{each['leftover_bytes']:,} bytes of the budget are left ({100 * each['leftover_share']:.3f} %)")
+        proof = (each.get("leftover") or {}).get("text")
+        lines.append(
+            f"{each['leftover_bytes']:,} bytes of the budget are left ({100 * each['leftover_share']:.3f} %)"
+            + (f": {proof}" if proof else "")
+        )
     if each.get("pruning"):
         lines.append(each["pruning"]["text"])
     prompts = PromptReport.from_json(each.get("prompts"))

@@ -55,6 +55,8 @@ class Front:
     """One sentence: whether report text confirms the winner. Empty in reports that have none."""
     leftover_bytes: int
     """Of the budget, not used by the winner."""
+    leftover: str
+    """Whether those bytes could be used. Empty where the report does not say."""
     wider: tuple[Wider, ...]
     prompts: PromptReport | None = None
     prompt_front: tuple[PromptFrontRow, ...] = ()
@@ -138,6 +140,7 @@ def _front(document: Mapping[str, Any]) -> Front:
         extrapolated=bool(document.get("extrapolated")),
         verdict=str(document.get("verdict") or ""),
         leftover_bytes=budget_bytes - int(best["size_bytes"]),
+        leftover=str((document.get("leftover") or {}).get("text") or ""),
         wider=tuple(Wider.from_json(hint) for hint in document.get("wider") or ()),
         prompts=PromptReport.from_json(document.get("prompts")),
         prompt_front=prompt_front_rows(document.get("prompt_front")),

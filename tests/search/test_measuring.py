@@ -1,0 +1,65 @@
+"""Any chunks are scored once: a sample is kept as runs, and the whole text later takes only what is missing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from evaluators.divergence import ChunkScore, Score
+from optimizer.progress import SilentReporter
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.measuring import Measurer
+from optimizer.search.scoring import MeasuredText
+from optimizer.store import NewEvaluation
+
+TOKENS = 64
+
+
+def score_of(chunk: int) -> ChunkScore:
+    """KLD of chunk c is c."""
+    fields = dict.fromkeys(ChunkScore.__dataclass_fields__, 0.0) | {"chunk": chunk, "tokens": 32, "same_top": 0}
+    return ChunkScore(**(fields | {"kld_sum": 32.0 * chunk}))  # type: ignore[arg-type]
+
+
+class Rows:
+    """A store of one recipe's evaluations."""
+
+    def __init__(self) -> None:
+        self.kept: list[NewEvaluation] = []
+
+    def add_recipe(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(id=1)
+
+    def find_evaluations(self, *_: Any) -> list[NewEvaluation]:
+        return self.kept
+
+    def add_evaluations(self, rows: list[NewEvaluation], lease: None) -> None:
+        self.kept += rows
+
+
+class Scorer:
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def score(self, recipe: Recipe, text: MeasuredText, chunks: Sequence[int], progress: Any) -> Score:
+        self.calls.append(list(chunks))
+        return Score(tuple(map(score_of, chunks)))
+
+
+def test_a_sample_is_kept_as_runs_and_the_whole_text_takes_the_rest() -> None:
+    rows, scorer, sizes = Rows(), Scorer(), SimpleNamespace(file_size=lambda *_, **__: 1)
+    text = MeasuredText(1, "", Path(), Path(), "", 6, TOKENS)
+    measurer = Measurer(
+        rows, None, scorer, SimpleNamespace(id=1), sizes, text, SilentReporter(),  # type: ignore[arg-type]
+    )  # fmt: skip
+    recipe = Recipe({"t": "Q4_K"})
+    sample = measurer.measure_chunks(recipe, (1, 2, 5))
+    assert scorer.calls == [[1, 2, 5]]  # decoded together
+    assert sample.by_chunk == {1: 1.0, 2: 2.0, 5: 5.0}
+    assert sample.new_tokens == 3 * TOKENS
+    assert [(row.first_chunk, row.n_chunks, row.tokens) for row in rows.kept] == [(1, 2, 2 * TOKENS), (5, 1, TOKENS)]
+    whole = measurer.measure(recipe, 6)
+    assert scorer.calls[1:] == [[0], [3, 4]]
+    assert whole.by_chunk == {chunk: float(chunk) for chunk in range(6)}
+    assert whole.new_tokens == 3 * TOKENS
+    assert measurer.measure_chunks(recipe, (1, 5)).new_tokens == 0
