@@ -108,7 +108,8 @@ class Overview(Database):
         with self.reading() as session:
             where = (Trial.study_id == study_id, Trial.state.in_(COUNTED_STATES))
             rows = session.execute(select(*shown).where(*where).order_by(Trial.number)).all()
-        return [TrialRecord(*[*row[:at], {}, *row[at:]]) for row in rows]
+        values: list[list[Any]] = [[*row[:at], {}, *row[at:]] for row in rows]
+        return [TrialRecord(*each) for each in values]
 
     def trials_frame(self, study_id: int) -> "pandas.DataFrame":
         """One row a trial by number, one column a field of TrialRecord but `id`, `study_id` and `params`."""
