@@ -20,7 +20,7 @@ from tests.deployment.compose import ROOT, filled_example, read_compose
 from tests.postgres import USER, PrivateServer, free_port, programs
 
 _PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "docker"), str(programs()), os.defpath])
-_HEALTH_SECONDS = 180
+_HEALTH_SECONDS = 300
 _END_SECONDS = 40
 
 
