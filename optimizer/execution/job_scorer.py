@@ -2,7 +2,6 @@
 one ends with it.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from optimizer.execution.executor import EVALUATE, QUANTIZE, Executor, do_job, k
 from optimizer.execution.jobs import AnswerJob, CountJob, InfluenceJob, Job, NoiseJob, ReferenceJob, ScoreJob, ShardJob
 from optimizer.execution.problems import ClusterAway, FileLacking, Quarantined, WorkerLost, WorkerRefused
 from optimizer.execution.roster import Roster
-from optimizer.execution.setup import FileName, ReferenceName, StudySetup
+from optimizer.execution.setup import FileName, ReferenceName, StudySetup, digest_of
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.scoring import MeasuredText
 
@@ -45,6 +44,7 @@ class JobScorer:
     ) -> None:
         self._executor, self._roster, self._setup, self._engine, self._say = executor, roster, setup, engine, say
         self._files = {setup.imatrix.sha256: Path(setup.imatrix.path)} if setup.imatrix else {}
+        self._given_up: dict[str, str] = {}
         self._abandoned = threading.Event()
         self._away = threading.Lock()
 
@@ -119,6 +119,8 @@ class JobScorer:
 
     def _do(self, job: Job, recipe: Recipe | None = None) -> object:
         deaths = 0
+        if recipe is not None and recipe.key in self._given_up:
+            raise Quarantined(self._given_up[recipe.key])
         while True:
             try:
                 worker = self._take(recipe)
@@ -129,7 +131,10 @@ class JobScorer:
                 except WorkerLost as lost:
                     deaths += 1
                     if deaths == DEATHS:
-                        raise Quarantined(f"given up: {DEATHS} workers ended with it, the last: {lost}") from lost
+                        reason = f"given up: {DEATHS} workers ended with it, the last: {lost}"
+                        if recipe is not None:
+                            self._given_up[recipe.key] = reason
+                        raise Quarantined(reason) from lost
                     self._say(f"[yellow]{lost}; its work is given to another[/yellow]")
                 finally:
                     self._roster.give_back(worker)
@@ -193,8 +198,3 @@ class JobScorer:
                 else:
                     self._say("the scheduler is back")
                     return
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

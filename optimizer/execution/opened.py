@@ -1,14 +1,13 @@
 """A study as a worker has it open: model, bank, quantization worker, evaluator and reference logits."""
 
 import fcntl
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluators.evaluator import Evaluator
 from optimizer.execution.node_settings import NodeSettings, kept_file
 from optimizer.execution.problems import FileLacking
-from optimizer.execution.setup import ReferenceName, StudySetup
+from optimizer.execution.setup import ReferenceName, StudySetup, digest_of
 from optimizer.gguf.model_file import ModelFile
 from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.imatrix import Imatrix
@@ -50,7 +49,7 @@ class OpenedStudy:
     def file(self, sha256: str, hint: str) -> Path:
         """A text: where the coordinator has it, or as it was sent. Raises FileLacking."""
         for path in (Path(hint), kept_file(self.settings, sha256)):
-            if path.is_file() and _digest(path) == sha256:
+            if path.is_file() and digest_of(path) == sha256:
                 return path
         raise FileLacking(sha256)
 
@@ -87,8 +86,3 @@ def _imatrix(setup: StudySetup, settings: NodeSettings) -> Imatrix | None:
             if found.sha256 == setup.imatrix.sha256:
                 return found
     raise FileLacking(setup.imatrix.sha256)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -107,9 +107,7 @@ def _engine(found: Mapping[str, WorkerFacts], kept: str | None, roster: Roster) 
         if kept is not None:
             for name, each in found.items():
                 assert each.engine is not None
-                roster.refuse(
-                    name, f"its engine ({', '.join(each.engine.devices)}) is not the one the study began with"
-                )
+                roster.refuse(name, f"its engine is not the one that the study began with: {show_engine(each.engine)}")
         raise roster.nobody()
     return Counter(engines).most_common(1)[0][0]
 

@@ -1,6 +1,8 @@
 """What a study needs of a worker, by digests: paths are hints, for machines that share them."""
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from evaluators.settings import RuntimeSettings
 
@@ -38,3 +40,9 @@ class ReferenceName:
     name: str
     text: FileName
     chunks: int
+
+
+def digest_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
