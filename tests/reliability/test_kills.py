@@ -11,7 +11,7 @@ from tests.reliability.processes import KILLED, Fault, run
 from tests.reliability.states import NAME, digest, end_state, half_written
 
 BANK, STORE = "optimizer.quantization", "optimizer.store"
-REPORT = "optimizer.search.study_report:_over_tokens"
+REPORT = "optimizer.search.study_report:honesty_of"
 STAGES = {
     "reference": [Fault("evaluators.reference:_write_tokens", after=True)],
     "quantize": [
