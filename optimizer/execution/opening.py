@@ -20,7 +20,7 @@ from optimizer.execution.tls import Certificates
 from optimizer.progress import Reporter
 from optimizer.search.bench import OpenScorer, open_bank, runtime_settings
 from optimizer.search.facts import Facts
-from optimizer.search.identity import ENGINE, kept_threads
+from optimizer.search.identity import ENGINE, kept_threads, show_engine
 from optimizer.search.planning import Plan
 from optimizer.search.scoring import Scorer
 from optimizer.workplace import Workplace
