@@ -44,6 +44,7 @@ def test_in_rounds_the_number_of_workers_changes_nothing(make: Make, in_rounds: 
     assert len(each.trials()) == ROUNDS["trials"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("before_the_end", [21, 17, 13])
 def test_in_rounds_a_killed_search_ends_as_if_it_was_left_alone(
     make: Make, in_rounds: WorkersSearch, before_the_end: int
@@ -56,6 +57,7 @@ def test_in_rounds_a_killed_search_ends_as_if_it_was_left_alone(
     assert killed.trials() == in_rounds.trials()
 
 
+@pytest.mark.long
 def test_rounds_go_on_where_fewer_trials_ended(make: Make, in_rounds: WorkersSearch) -> None:
     each = make(**{**ROUNDS, "trials": ROUNDS["trials"] - 3})
     each.run()
@@ -74,6 +76,7 @@ def test_without_rounds_no_trial_is_made_twice(make: Make) -> None:
     assert len(each.runs) == 3
 
 
+@pytest.mark.long
 def test_one_worker_without_rounds_is_the_plain_search(make: Make) -> None:
     plain, one = make("plain"), make("one")
     plain.run()
@@ -95,6 +98,7 @@ def test_a_recipe_that_ends_three_workers_is_given_up_and_the_search_goes_on(mak
     assert sum(trial.state != "failed" for trial in each.records()) == 12
 
 
+@pytest.mark.long
 def test_work_of_a_worker_that_ends_goes_to_another(make: Make) -> None:
     each, lost = make(), []
 
@@ -134,6 +138,7 @@ def test_a_study_keeps_its_engine_and_says_which_there_are(make: Make) -> None:
         each.run_on(LocalExecutor(each.nodes(OtherBuild)), each.with_trials(14))
 
 
+@pytest.mark.long
 def test_a_worker_with_a_full_disk_is_left_out_and_alone_it_ends_the_search(make: Make) -> None:
     class Full(FakeEvaluator):
         def score(self, *arguments: Any, **options: Any) -> Any:
@@ -147,6 +152,7 @@ def test_a_worker_with_a_full_disk_is_left_out_and_alone_it_ends_the_search(make
         alone.run_on(LocalExecutor(alone.nodes(Full)))
 
 
+@pytest.mark.long
 def test_machines_that_share_nothing_get_texts_and_imatrix_sent(make: Make, tmp_path: Path) -> None:
     imatrix = str(write_imatrix(tmp_path / "imatrix.dat", make("model").plan.model))
     plain, each = make("plain", imatrix=imatrix), make("sent", imatrix=imatrix)
@@ -156,6 +162,7 @@ def test_machines_that_share_nothing_get_texts_and_imatrix_sent(make: Make, tmp_
     assert len(list((tmp_path / "sent" / "node-0" / "files").iterdir())) == 3  # two texts and the imatrix
 
 
+@pytest.mark.long
 def test_stopped_it_pauses_and_goes_on(make: Make) -> None:
     each = make()
     assert not each.run_with(2, interrupted=[True]).finished
