@@ -231,10 +231,10 @@ def test_any_order(sqlite: Store) -> None:
 
 @pytest.mark.long
 def test_any_order_for_longer(sqlite: Store) -> None:
-    run_with(sqlite, 200)
+    run_with(sqlite, 40)
 
 
 @pytest.mark.long
 def test_any_order_on_postgresql() -> None:
     with private_server() as server, Store.open(server.new_database()) as store:
-        run_with(store, 60)
+        run_with(store, 20)
