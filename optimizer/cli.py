@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "resume": "search.resume",
         "trials": "results.trials",
         "report": "results.report",
-        "export": "results.export",
+        "export": "export.export",
         "quantize": "models.quantize",
         "eval": "evaluation.evaluate",
         "probe": "models.probe",

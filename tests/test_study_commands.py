@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from optimizer.cli import run
-from optimizer.search.study_report import WIDER
-from optimizer.search.wider import Hint, keep_form
+from optimizer.search.hints import Hint, keep_form
+from optimizer.search.trial_findings import WIDER
 from optimizer.store import TrialOutcome
 from optimizer.workplace import Workplace
 from tests.export import reports

@@ -12,7 +12,7 @@ from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
 from optimizer.search.best import RIVALS_ONLY, best_of_study
-from optimizer.search.study_report import honesty_of, wider_object
+from optimizer.search.trial_findings import honesty_of, wider_object
 from optimizer.store import Store, StudyRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 

@@ -15,8 +15,9 @@ from optimizer.search.measuring import Measurer
 from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS
 from optimizer.search.report import measurements_needed, winner
 from optimizer.search.study_behaviours import StudyBehaviours
-from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, study_report
+from optimizer.search.study_report import study_report
 from optimizer.search.texts import TextChoice
+from optimizer.search.trial_findings import TOKENS_BEFORE_TRIALS, WIDER
 from optimizer.store import NewEvent
 
 KEPT = (WIDER, TOKENS_BEFORE_TRIALS, BLOCK_INFLUENCE, PRUNE_SETS, LEFTOVER)

@@ -23,6 +23,7 @@ from optimizer.search.coordinator import TrialLoop
 from optimizer.search.early_phases import measure_probes, measure_prune_sets, noise_floor, prepare
 from optimizer.search.finals import open_finals
 from optimizer.search.gate import open_gate
+from optimizer.search.hints import keep_form
 from optimizer.search.identity import keep_identity
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
@@ -31,10 +32,10 @@ from optimizer.search.rivals.weight_error import needed_errors
 from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.study_behaviours import StudyBehaviours
-from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER
 from optimizer.search.texts import TextChoice, choose_texts
+from optimizer.search.trial_findings import TOKENS_BEFORE_TRIALS, WIDER
 from optimizer.search.trial_lines import HEADER
-from optimizer.search.wider import find_hints, keep_form
+from optimizer.search.wider import find_hints
 from optimizer.store import LeaseKeeper, NewEvent, Store, StudyRecord
 from optimizer.store.records import TRIAL_STATES
 from optimizer.tracking.mirrors import Mirrors

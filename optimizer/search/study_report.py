@@ -14,20 +14,14 @@ from optimizer.search.front import (
     make_front,
     reference_point,
 )
-from optimizer.search.honesty import Honesty, assess
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prompt_front import front_trials, prompt_front
-from optimizer.search.prune_origin import is_pruned
 from optimizer.search.prune_report import pruning_report
 from optimizer.search.report import budget_report, winner
 from optimizer.search.study_behaviours import StudyBehaviours
-from optimizer.search.wider import kept_hints
+from optimizer.search.trial_findings import TOKENS_BEFORE_TRIALS, WIDER, forecasts, honesty_of, wider_object
 from optimizer.store import Store, StudyRecord, TrialRecord
-
-WIDER = "wider"
-TOKENS_BEFORE_TRIALS = "tokens_before_trials"
-"""Keys of a study's progress."""
 
 
 def study_report(
@@ -73,36 +67,11 @@ def study_report(
         "reference_perplexity": objects[0]["best"]["reference_perplexity"],
         "tokens_evaluated": store.study(study.id).tokens_evaluated,
         TOKENS_BEFORE_TRIALS: progress.get(TOKENS_BEFORE_TRIALS),
-        "honesty": {**asdict(honesty), "trials": _forecasts(trials)},
+        "honesty": {**asdict(honesty), "trials": forecasts(trials)},
         **(objects[0] if not several else {WIDER: wider}),
         "fronts": objects if several else None,
         "front": _front(plan, best, objects, trials, store, measurer, progress) if several else None,
     }
-
-
-def honesty_of(trials: Sequence[TrialRecord]) -> Honesty:
-    """Of the search's own complete trials; baselines were not proposed, and pruned ones saw part of the text."""
-    forecasts = _forecasts(trials)
-    pairs = [(each["predicted_kld"], each["mean_kld"]) for each in forecasts]
-    return assess(pairs, [each["predicted_kld_standard_error"] for each in forecasts])
-
-
-def wider_object(progress: Mapping[str, Any] | None, honesty: Honesty) -> list[dict[str, Any]]:
-    """The hints kept after the probes, with the error that the trials so far give them."""
-    return [hint.with_error(honesty.spread) for hint in kept_hints((progress or {}).get(WIDER))]
-
-
-def _forecasts(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    return [
-        {
-            "trial": trial.number,
-            "predicted_kld": trial.predicted_kld,
-            "predicted_kld_standard_error": trial.predicted_kld_standard_error,
-            "mean_kld": trial.mean_kld,
-        }
-        for trial in trials
-        if trial.state == "complete" and trial.name is None and trial.predicted_kld is not None and not is_pruned(trial)
-    ]
 
 
 def _front(

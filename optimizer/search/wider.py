@@ -10,17 +10,15 @@ spread is that of ln(measured / predicted) over the study's own trials. What no 
 and a hint's note says so. The present mix stays possible in every wider space, so no ratio exceeds 1.
 """
 
-import math
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError, ImatrixError
 from optimizer.search.decoding import decode
+from optimizer.search.hints import Hint
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
 from optimizer.search.probes import Sensitivities
@@ -30,38 +28,9 @@ from optimizer.search.unseen import settle_unseen
 
 IQ_TYPES = ("IQ3_S", "IQ4_XS", "IQ4_NL")
 MORE_BYTES = 1.02
-ASSUMED_SPREAD = 0.10
-"""Until a study's own trials tell: the sum over units was within 2 to 8 % of the whole mix on small models."""
-UNPROBED_ERROR = 0.43
-"""Root mean square of ln(measured / interpolated over bits) of IQ3_S, IQ4_XS and IQ4_NL on the demo model."""
 BYTES = "2 % more bytes"
 BY_TENSORS = "decide by tensors"
 SMALLER_UNITS = {"layers": "groups", "groups": "tensors"}
-
-
-@dataclass(frozen=True)
-class Hint:
-    """`ratio`: KLD forecast with the change over that without it. `unprobed`: share of its damage without a probe."""
-
-    budget: str
-    budget_bytes: int
-    change: str
-    ratio: float
-    unprobed: float
-    note: str = ""
-
-    def with_error(self, spread: float | None) -> dict[str, Any]:
-        """As status and report show it: `low` and `high` are one standard error away."""
-        error = math.hypot(ASSUMED_SPREAD if spread is None else spread, UNPROBED_ERROR * self.unprobed)
-        return {
-            "budget": self.budget,
-            "change": self.change,
-            "expected_ratio": self.ratio,
-            "low": self.ratio * math.exp(-error),
-            "high": self.ratio * math.exp(error),
-            "error_from": "assumed" if spread is None else "trials",
-            "note": self.note,
-        }
 
 
 @dataclass(frozen=True)
@@ -107,16 +76,6 @@ def widened_settings(plan: Plan) -> dict[str, SearchConfig]:
     if smaller is not None:
         changes[f"decide by {smaller}"] = config.model_copy(update={"units": smaller, "types": plan.tensor_types})
     return changes
-
-
-def keep_form(hints: Sequence[Hint]) -> list[dict[str, Any]]:
-    """As a study's progress keeps them."""
-    return [asdict(hint) for hint in hints]
-
-
-def kept_hints(kept: Sequence[Mapping[str, Any]] | None) -> list[Hint]:
-    """The reverse of `keep_form`; none where nothing was kept, as without probes."""
-    return [Hint(**each) for each in kept or ()]
 
 
 def _note(change: str, found: _Forecast) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from evaluators.in_process import InProcessEvaluator
 from evaluators.settings import RuntimeSettings
-from optimizer.commands.results import export
+from optimizer.commands.export import export
 from optimizer.config import SearchConfig
 from optimizer.gguf.model_file import ModelFile
 from optimizer.progress import SilentReporter

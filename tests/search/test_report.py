@@ -13,12 +13,13 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
 from optimizer.search.bench import open_bench
 from optimizer.search.best import best_trial
+from optimizer.search.hints import Hint, keep_form
 from optimizer.search.preset_ladder import MAX_ABOVE, climb, presets_above
 from optimizer.search.report import measurements_needed
 from optimizer.search.report_rows import ReportItem
-from optimizer.search.study_report import TOKENS_BEFORE_TRIALS, WIDER, honesty_of, study_report
+from optimizer.search.study_report import study_report
 from optimizer.search.texts import choose_texts, prepare_text
-from optimizer.search.wider import Hint, keep_form
+from optimizer.search.trial_findings import TOKENS_BEFORE_TRIALS, WIDER, honesty_of
 from optimizer.store import TrialRecord
 from tests.search.searches import Search, prepare
 

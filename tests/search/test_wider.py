@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from optimizer.errors import ConfigError
+from optimizer.search.hints import UNPROBED_ERROR, Hint, keep_form, kept_hints
 from optimizer.search.planning import Plan
 from optimizer.search.probes import Sensitivities
-from optimizer.search.wider import UNPROBED_ERROR, Hint, find_hints, keep_form, kept_hints, widened_settings
+from optimizer.search.wider import find_hints, widened_settings
 from tests.search.searches import prepare
 
 CURVE = {"Q2_K": 0.2, "Q3_K": 0.05, "Q4_K": 0.01, "Q5_K": 0.003, "Q6_K": 0.001, "Q8_0": 0.0001}

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from optimizer.export.findings_figure import predicted_against_measured
 from optimizer.export.report_figure import Figure, type_map
 from optimizer.export.report_findings import Forecasts
-from optimizer.search.study_report import honesty_of
+from optimizer.search.trial_findings import honesty_of
 from optimizer.service.context import Here, Service
 from optimizer.service.pages.rendering import page_router, render
 from optimizer.service.pages.sensitivity_figure import sensitivity_figure

@@ -14,7 +14,7 @@ from optimizer.export.report_view import Report
 from optimizer.gguf.model_file import ModelFile
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.best import PROMPTS_SOLVED, PROMPTS_TOTAL, RIVALS_ONLY, kept_out, only_lucky
-from optimizer.search.study_report import TOKENS_BEFORE_TRIALS
+from optimizer.search.trial_findings import TOKENS_BEFORE_TRIALS
 from optimizer.service.context import Service
 from optimizer.service.summaries import Summary, full_kld, kind_of, summarize
 from optimizer.store import StudyRecord, TrialRecord

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from optimizer.commands.results import page_of_report
+from optimizer.commands.report_pages import page_of_report
 from optimizer.errors import ConfigError, StudyError
 from optimizer.service import launching
 from optimizer.service.audit import who
