@@ -131,10 +131,10 @@ class JobScorer:
                 except WorkerLost as lost:
                     deaths += 1
                     if deaths == DEATHS:
-                        reason = f"given up: {DEATHS} workers ended with it, the last: {lost}"
+                        said = f"given up: {DEATHS} workers ended with it, the last: {lost}"
                         if recipe is not None:
-                            self._given_up[recipe.key] = reason
-                        raise Quarantined(reason) from lost
+                            self._given_up[recipe.key] = said
+                        raise Quarantined(said) from lost
                     self._say(f"[yellow]{lost}; its work is given to another[/yellow]")
                 finally:
                     self._roster.give_back(worker)
