@@ -21,7 +21,8 @@ from optimizer.execution.worker import posts_of, run_worker
 address, folder, evaluator, evaluators, quantizers, models, *tls = sys.argv[1:]
 say = lambda line: print(line, flush=True)
 node = NodeSettings(folder, None, tuple(models.split(",")) if models else (), 1, None, evaluator)
-run_worker(address, posts_of([], int(evaluators), int(quantizers)), node, Certificates.of(address, *(tls or [None] * 3)), say)
+posts = posts_of([], int(evaluators), int(quantizers))
+run_worker(address, posts, node, Certificates.of(address, *(tls or [None] * 3)), say)
 """
 
 
