@@ -73,7 +73,7 @@ def test_an_export_and_a_report(left_alone: dict[str, Any], memory: Path, disk: 
     export = ["export", NAME, *studies, "--as", "gguf", "-o", output]
     report = ["report", NAME, *studies, "--html", page]
     says_so(run(export, place / "export.log", disk.full_at("optimizer.quantization.join:copy_bytes", 3)))
-    says_so(run(report, place / "report.log", disk.full_at("optimizer.commands.report_pages:report_page")))
+    says_so(run(report, place / "report.log", disk.full_at("optimizer.store:Store.find_study")))
     assert [path.name for path in disk.folder.iterdir() if path.name != FILLER] == []
     disk.free()
     assert run(export, place / "export.log").process.exitcode == 0
