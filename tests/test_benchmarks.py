@@ -1,16 +1,20 @@
 """The page of benchmarks shows the measured figures and nothing else."""
 
 import json
+import sqlite3
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
-from benchmarks.comparison.jobs import BUDGETS, Job, comparison, spaces
+from benchmarks.comparison.jobs import BUDGETS, Job, comparison, imatrix, spaces
 from benchmarks.comparison.judging import checkpoints
+from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
 from benchmarks.pages import fill
 from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES
 
@@ -49,7 +53,25 @@ def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
     assert {limit: each["name"] for limit, each in found.items()} == {10: "a", 29: "a", 30: "b"}
 
 
-@pytest.mark.parametrize("jobs", [comparison, spaces])
+def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path: Path) -> None:
+    done, probes = tmp_path / "done", tmp_path / "probes" / "groups-K"
+    (done / "references").mkdir(parents=True)
+    with closing(sqlite3.connect(done / DATABASE)) as database, database:
+        database.execute("CREATE TABLE evaluations (tokens INTEGER, created_at REAL)")
+        database.execute("CREATE TABLE trials (started_at REAL)")
+        for table in FORGOTTEN:
+            database.execute(f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER)")
+        database.executemany("INSERT INTO evaluations VALUES (?, ?)", [(100, 1.0), (200, 2.0), (400, 3.5)])
+        database.executemany("INSERT INTO trials VALUES (?)", [(3.0,), (4.0,)])
+    assert take_probes(probes, tmp_path / "before") == 0
+    keep_probes(done, probes)
+    assert take_probes(probes, tmp_path / "next") == 300
+    with closing(sqlite3.connect(tmp_path / "next" / DATABASE)) as database:
+        assert database.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+    assert (tmp_path / "next" / "references").is_dir()
+
+
+@pytest.mark.parametrize("jobs", [comparison, spaces, lambda tokens: imatrix(tokens, ("cmaes",))])
 def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
     names = [job.name for job in jobs(1000)]
     assert len(set(names)) == len(names) > 10

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 K_TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 K_AND_IQ_TYPES = ("Q2_K", "Q3_K", "IQ3_S", "IQ4_XS", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
+IMATRIX_TYPES = ("IQ2_XXS", "IQ2_S", "Q2_K", "IQ3_XXS", *K_AND_IQ_TYPES[1:])
+WITH_IMATRIX = "K+IQ with imatrix"
 BUDGETS = ("Q3_K_M", "IQ4_XS", "Q4_K_M")
 SEEDS = (0, 1, 2)
 OURS = "layerquant"
@@ -14,7 +16,10 @@ RIVALS = ("random", "tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
 
 @dataclass(frozen=True)
 class Job:
-    """`types`: `K` or `K+IQ`. `tokens`: proposing ends once so many were evaluated on search text, probes included."""
+    """`types`: `K`, `K+IQ` or `K+IQ with imatrix`.
+
+    `tokens`: proposing ends once so many were evaluated on search text, probes included.
+    """
 
     sampler: str
     units: str
@@ -27,14 +32,23 @@ class Job:
     @property
     def name(self) -> str:
         parts = (self.group, self.sampler, self.units, self.types, self.budget, f"seed{self.seed}")
-        return "-".join(parts).replace("+", "and")
+        return "-".join(parts).replace("+", "and").replace(" ", "_")
 
     @property
     def type_names(self) -> tuple[str, ...] | None:
         """None: the default of the units, which is K-quants."""
         if self.types == "K":
             return None if self.units == "layers" else K_TYPES
-        return K_AND_IQ_TYPES
+        return IMATRIX_TYPES if self.has_imatrix else K_AND_IQ_TYPES
+
+    @property
+    def has_imatrix(self) -> bool:
+        return self.types == WITH_IMATRIX
+
+    @property
+    def space(self) -> str:
+        """Jobs of one space have the same probes; units of one tensor are probed by groups."""
+        return f"{'layers' if self.units == 'layers' else 'groups'}-{self.types}".replace("+", "and").replace(" ", "_")
 
 
 def comparison(tokens: int, units: str = "groups", types: str = "K+IQ") -> Iterator[Job]:
@@ -55,6 +69,16 @@ def spaces(tokens: int) -> Iterator[Job]:
             for units, types in (("layers", "K"), ("groups", "K"), ("tensors", "K+IQ")):
                 if units != "tensors" or seed == 0:
                     yield Job(OURS, units, types, budget, seed, tokens, "spaces")
+
+
+def imatrix(tokens: int, rivals: tuple[str, ...]) -> Iterator[Job]:
+    """Ours and the best rivals with an importance matrix, and the types that need one."""
+    for seed in SEEDS:
+        for budget in BUDGETS:
+            yield Job(OURS, "groups", WITH_IMATRIX, budget, seed, tokens, "imatrix")
+    for budget in BUDGETS:
+        for sampler in rivals:
+            yield Job(sampler, "groups", WITH_IMATRIX, budget, 0, tokens, "imatrix")
 
 
 def optimum(tokens: int) -> Iterator[Job]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison.jobs import K_AND_IQ_TYPES
+from benchmarks.comparison.jobs import IMATRIX_TYPES, K_AND_IQ_TYPES
 from benchmarks.comparison.running import MODEL
 from evaluators.process import EvaluatorProcess
 from optimizer.config import SearchConfig
@@ -16,6 +16,7 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import is_ladder_preset, rival_presets
 from optimizer.search.bench import open_bench
 from optimizer.search.claiming import add_model
+from optimizer.search.imatrix_auto import with_imatrix
 from optimizer.search.interpolation import LadderPoint, preset_kld_at
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan, make_plan
@@ -40,7 +41,7 @@ class Judge:
         """Stock K- and IQ-presets on report text; `allowed`: only those made of these tensor types."""
         wanted = set(allowed) if allowed is not None else None
         points = []
-        for name, recipe in rival_presets(self.plan.presets).items():
+        for name, recipe in rival_presets(self.plan.presets, self.plan.imatrix).items():
             if is_ladder_preset(name) and (wanted is None or set(recipe.tensor_types.values()) <= wanted):
                 scores = self.by_chunk(recipe.tensor_types)
                 points.append(LadderPoint(name, self.plan.preset_bytes[name], sum(scores) / len(scores)))
@@ -55,14 +56,20 @@ class Judge:
 
 
 @contextmanager
-def open_judge(folder: Path, chunks: int, ctx_size: int) -> Iterator[Judge]:
+def open_judge(folder: Path, chunks: int, ctx_size: int, *, with_imatrix_types: bool = False) -> Iterator[Judge]:
+    """with_imatrix_types: everything, presets too, is made with the importance matrix of the jobs that have one."""
+    types = IMATRIX_TYPES if with_imatrix_types else K_AND_IQ_TYPES
     changes: dict[str, Any] = {
-        "model": MODEL, "units": "groups", "types": list(K_AND_IQ_TYPES), "evaluation.ctx_size": ctx_size,
+        "model": MODEL, "units": "groups", "types": list(types), "evaluation.ctx_size": ctx_size,
         "evaluation.chunks": chunks, "tracking.mlflow": "none", "tracking.optuna": False,
     }  # fmt: skip
-    plan = make_plan(SearchConfig.load(None, changes))
-    workplace = Workplace(folder / "judge")
     reporter = SilentReporter()
+    config = SearchConfig.load(None, changes)
+    if with_imatrix_types:
+        made = config.model_copy(update={"imatrix": "auto", "imatrix_text": "demo/texts/imatrix.txt"})
+        config = with_imatrix(made, Workplace(folder / "imatrix"), reporter)
+    plan = make_plan(config)
+    workplace = Workplace(folder / "judge")
     with workplace.open_store() as store:
         model = add_model(store, plan)
         with open_bench(plan, workplace, store, model, reporter, EvaluatorProcess) as bench:

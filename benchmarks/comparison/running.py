@@ -1,4 +1,8 @@
-"""Run jobs, two at a time on one thread each, and keep what each found: one JSON line a job."""
+"""Run jobs, two at a time on one thread each, and keep what each found: one JSON line a job.
+
+The probes of a space are the same for every seed and budget. They are evaluated in the first of its jobs, and the
+others take its scores; every job is charged their tokens all the same.
+"""
 
 import json
 import multiprocessing
@@ -12,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison.jobs import Job
+from benchmarks.comparison.probe_scores import keep_probes, take_probes
 from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
 from optimizer.progress import SilentReporter
 from optimizer.search.best import only_lucky
+from optimizer.search.imatrix_auto import with_imatrix
 from optimizer.search.planning import make_plan
 from optimizer.search.runner import run_search
+from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.texts import choose_texts
 from optimizer.workplace import Workplace
 
@@ -45,15 +52,20 @@ def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
         "tracking.mlflow": "none",
         "tracking.optuna": False,
     }
+    if job.has_imatrix:
+        changes |= {"imatrix": "auto", "imatrix_text": "demo/texts/imatrix.txt"}
     return changes | {f"baselines.{name}": False for name in ("presets", "variants", "uniform", "hybrids")}
 
 
 def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any]:
     """One search from nothing. Returns the job, its incumbents in order, and what the probes took."""
     started = time.monotonic()
-    config = SearchConfig.load(None, settings(job, chunks, ctx_size))
     workplace = Workplace(folder / job.name, bank=folder / f"bank-{multiprocessing.current_process().name}")
     shutil.rmtree(workplace.studies, ignore_errors=True)
+    probes = folder / "probes" / job.space
+    known = take_probes(probes, workplace.studies) if job.sampler in NEED_PROBES else 0
+    config = SearchConfig.load(None, settings(job, chunks, ctx_size) | {"tokens": job.tokens - known})
+    config = with_imatrix(config, Workplace(folder / "imatrix"), SilentReporter())
     plan = make_plan(config)
     outcome = run_search(plan, workplace, SilentReporter(), [False], name="study")
     with workplace.open_store() as store:
@@ -62,6 +74,8 @@ def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any
     probe_tokens = _search_tokens(workplace, choose_texts(config, None)[0].sha256) - sum(
         trial.tokens_spent or 0 for trial in trials
     )
+    if job.sampler in NEED_PROBES:
+        keep_probes(workplace.studies, probes)
     spent, best, incumbents = probe_tokens, float("inf"), []
     for trial in trials:
         spent += trial.tokens_spent or 0
@@ -84,6 +98,7 @@ def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any
         "trials": len(trials),
         "complete": sum(trial.state == "complete" for trial in trials),
         "seconds": time.monotonic() - started,
+        "leftover": (outcome.study.report or {}).get("leftover"),
         "incumbents": incumbents,
     }
 

@@ -1,13 +1,16 @@
 """The tables of docs/benchmarks.md from the judged figures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.comparison.jobs import BUDGETS, OURS
+from benchmarks.comparison.jobs import BUDGETS, OURS, WITH_IMATRIX
 
 Run = Mapping[str, Any]
 WITHIN = (0.02, 0.10, 0.25)
+LEFT = 0.0005
+"""Share of a budget that may stay unused without a word."""
 
 
 def _rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -47,15 +50,21 @@ def at_equal_tokens(figures: Mapping[str, Any]) -> str:
     return _rows(head, body)
 
 
-def best_known(figures: Mapping[str, Any], budget: str) -> float:
-    """The least KLD on search text that any run by groups with K+IQ reached."""
-    runs = _of(figures["runs"], budget=budget, units="groups", types="K+IQ")
-    return min(kld for run in runs for _, kld in run["search"])
-
-
 def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
-    """Evaluated tokens until search-text KLD is within a share of the best known; runs that never were say so."""
-    runs = [run for run in _of(figures["runs"], units="groups", types="K+IQ") if run["job"]["group"] != "optimum"]
+    """Evaluated tokens until search-text KLD is within a share of the least of any run; runs that never were say so."""
+    return _arrivals(figures, lambda run: run["search"])
+
+
+def tokens_to_arrive_on_report_text(figures: Mapping[str, Any]) -> str:
+    """The same on report text: of the least that any run has there at its end."""
+    return _arrivals(figures, lambda run: [*run["report"], [run["tokens"], run["report_kld"]]], last_only=True)
+
+
+def _arrivals(
+    figures: Mapping[str, Any], curve: Callable[[Run], Sequence[Sequence[float]]], *, last_only: bool = False
+) -> str:
+    everything = _of(figures["runs"], units="groups", types="K+IQ")
+    runs = [run for run in everything if run["job"]["group"] != "optimum"]
     body = []
     for sampler in _samplers(runs):
         for group in ("equal", "long"):
@@ -63,13 +72,13 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
                 continue
             cells = [f"`{sampler}`" + (" (long)" if group == "long" else "")]
             for budget in BUDGETS:
-                best = best_known(figures, budget)
+                curves = [curve(run) for run in _of(everything, budget=budget)]
+                best = min(kld for each in curves for _, kld in (each[-1:] if last_only else each))
                 mine = _of(runs, sampler=sampler, group=group, budget=budget)
                 arrivals = []
                 for share in WITHIN:
                     reached = [
-                        next((tokens for tokens, kld in run["search"] if kld <= best * (1 + share)), None)
-                        for run in mine
+                        next((tokens for tokens, kld in curve(run) if kld <= best * (1 + share)), None) for run in mine
                     ]
                     known = [tokens for tokens in reached if tokens is not None]
                     text = f"{fmean(known) / 1000:.0f}k" if known else "-"
@@ -82,7 +91,11 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
 
 def against_presets(figures: Mapping[str, Any]) -> str:
     """Ours over the stock presets interpolated at the winner's budget, by units and types."""
-    runs = [run for run in figures["runs"] if run["job"]["sampler"] == OURS and run["job"]["group"] != "optimum"]
+    runs = [
+        run
+        for run in figures["runs"]
+        if run["job"]["sampler"] == OURS and run["job"]["group"] != "optimum" and run["job"]["types"] != WITH_IMATRIX
+    ]
     body = []
     for units, types in dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in runs):
         cells = [units, types]
@@ -97,6 +110,24 @@ def against_presets(figures: Mapping[str, Any]) -> str:
     return _rows(head, body)
 
 
+def with_imatrix(figures: Mapping[str, Any]) -> str:
+    """Ours and the best rivals with an importance matrix, over presets made with it too, and over ours without one."""
+    runs = _of(figures["runs"], types=WITH_IMATRIX)
+    body = []
+    for sampler in _samplers(runs):
+        cells = [f"`{sampler}`"]
+        for budget in BUDGETS:
+            here = [run["report_kld"] for run in _of(runs, sampler=sampler, budget=budget)]
+            plain = [run["report_kld"] for run in _of(figures["runs"], sampler=OURS, budget=budget, group="equal")]
+            presets = figures["interpolated"][budget].get(WITH_IMATRIX)
+            cells.append(_spread(here, lambda value: f"{value:.5f}") if here else "")
+            cells.append(_spread([kld / presets for kld in here], lambda value: f"{value:.2f}") if here else "")
+            cells.append(f"{fmean(here) / fmean(plain):.2f}" if here and plain else "")
+        body.append(cells)
+    heads = ("KLD", "over presets with it", "over ours without")
+    return _rows(["sampler", *(f"{budget}: {what}" for budget in BUDGETS for what in heads)], body)
+
+
 def against_optimum(figures: Mapping[str, Any]) -> str:
     """Ours at equal tokens over the best that any run found in the same space, on report text."""
     body = []
@@ -105,7 +136,9 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
         cells = [units, types]
         for budget in BUDGETS:
             everything = _of(figures["runs"], units=units, types=types, budget=budget)
-            ours = [run for run in _of(everything, sampler=OURS) if run["job"]["group"] != "optimum"]
+            if units == "tensors":  # what groups found, tensors can have
+                everything += _of(figures["runs"], units="groups", types=types, budget=budget)
+            ours = [run for run in _of(everything, sampler=OURS, units=units) if run["job"]["group"] != "optimum"]
             if not everything or not ours:
                 cells.append("")
                 continue
@@ -120,15 +153,18 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
 
 def _paired_error(run: Run, other: Run) -> float:
     differences = [a - b for a, b in zip(run["report_by_chunk"], other["report_by_chunk"], strict=True)]
-    return stdev(differences) / len(differences) ** 0.5
+    return float(stdev(differences)) / sqrt(len(differences))
 
 
 def leftovers(figures: Mapping[str, Any]) -> str:
-    """The largest share of the budget that a winner of ours left unused."""
-    runs = _of(figures["runs"], sampler=OURS)
-    worst = max(runs, key=lambda run: 1 - run["size_bytes"] / run["budget_bytes"])
-    share = 1 - worst["size_bytes"] / worst["budget_bytes"]
-    return f"{share:.3%} ({worst['job']['units']}, {worst['job']['types']}, {worst['job']['budget']})"
+    """Winners of ours that left more than a word's worth of their budget, and what is proven of those bytes."""
+    body = dict[tuple[str, ...], None]()
+    for run in _of(figures["runs"], sampler=OURS):
+        share, job = 1 - run["size_bytes"] / run["budget_bytes"], run["job"]
+        if share > LEFT and job["group"] != "optimum":
+            proof = (run.get("leftover") or {}).get("text", "")
+            body[(job["units"], job["types"], job["budget"], f"{share:.3%}", proof)] = None
+    return _rows(["units", "types", "budget", "left", "proof"], sorted(body))
 
 
 def curves(figures: Mapping[str, Any], budget: str) -> dict[str, list[tuple[float, float]]]:
