@@ -58,8 +58,9 @@ def test_a_replayed_history_gives_the_same_proposals(name: str, seed: int) -> No
         again.tell(ended, own=True)
 
 
-@pytest.mark.parametrize("name", sorted(MAKERS))
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {"layerquant"}))
 def test_asking_twice_gives_one_proposal(name: str) -> None:
+    """Ours gives another one instead, for an evaluator that waits: test_proposals."""
     proposer = MAKERS[name](make_problem(5))
     assert proposer.ask(0).choice.tolist() == proposer.ask(0).choice.tolist()
 
