@@ -150,3 +150,11 @@ def test_exchanges_stay_within_the_budget_and_move_single_steps(seed: int, n_pai
     assert set(moved.tolist()) <= {-1, 0, 1}
     assert (moved == 1).sum() == (moved == -1).sum() <= n_pairs
     assert (moved != 0).any()
+
+
+def test_what_waits_for_its_result_is_not_proposed_again() -> None:
+    """Several evaluators: ask after ask without a result between them."""
+    search = synthetic_search(3)
+    proposer, _, _ = play(search, 4)
+    waiting = [proposer.ask(number).choice.tobytes() for number in range(50, 66)]
+    assert len(set(waiting)) == len(waiting)
