@@ -17,7 +17,13 @@ Model = Annotated[
 Study = Annotated[str, typer.Argument(help="The study's name.", show_default=False)]
 OptionalStudy = Annotated[str | None, typer.Argument(help="The study's name; all studies without it.")]
 Studies = Annotated[Path, typer.Option("--studies", help="Folder of the studies, their database and shard bank.")]
-Database = Annotated[str | None, typer.Option("--database", help="Database URL, in place of the folder's own.")]
+DATABASE_VARIABLE = "LAYERQUANT_DATABASE"
+"""Of the environment, in place of `--database`: a URL with a password is then on no command line."""
+
+Database = Annotated[
+    str | None,
+    typer.Option("--database", envvar=DATABASE_VARIABLE, help="Database URL, in place of the folder's own."),
+]
 Bank = Annotated[Path | None, typer.Option("--bank", help="Shard bank shared with other folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Imatrix = Annotated[str | None, typer.Option("--imatrix", help="Importance matrix: a file, none, or auto.")]

@@ -46,7 +46,11 @@ class JobProcesses:
         """Starts it; where that fails, the job has ended with the reason."""
         try:
             child = processes.start(
-                job.arguments, log_of(self._workplace, job), self._lock_of(job), program=self._rules.program
+                job.arguments,
+                log_of(self._workplace, job),
+                self._lock_of(job),
+                program=self._rules.program,
+                database=self._workplace.database,
             )
         except LayerquantError as error:
             self._jobs.change(job, state="ended", ended_at=time.time(), error=str(error))

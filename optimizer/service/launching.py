@@ -85,11 +85,10 @@ def resume(here: Service, name: str, by: str, *, trials: int | None, hours: floa
 
 
 def where(here: Service) -> list[str]:
-    """The options that make a command work in this service's folder."""
+    """The options that make a command work in this service's folder; it finds the database in its environment."""
     workplace = here.settings.workplace
     return [
         "--studies", str(workplace.studies.resolve()),
-        *(["--database", workplace.database] if workplace.database else []),
         *(["--bank", str(workplace.bank.resolve())] if workplace.bank else []),
     ]  # fmt: skip
 

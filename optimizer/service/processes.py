@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from optimizer.commands.options import DATABASE_VARIABLE
 from optimizer.errors import EngineError, StorageError
 from optimizer.store.holder import Holder, current_holder
 
@@ -21,10 +22,20 @@ LAYERQUANT = (sys.executable, "-m", "optimizer.cli")
 
 
 def start(
-    arguments: Sequence[str], log: Path, lock: Path, *, program: Sequence[str] = LAYERQUANT
+    arguments: Sequence[str],
+    log: Path,
+    lock: Path,
+    *,
+    program: Sequence[str] = LAYERQUANT,
+    database: str | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Runs `layerquant ARGUMENTS`, its output appended to `log`. Raises StorageError or EngineError."""
+    """Runs `layerquant ARGUMENTS` on that database, its output appended to `log`. Raises StorageError or EngineError.
+
+    The URL may hold a password: it goes through the environment.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
+    if database is not None:
+        environment[DATABASE_VARIABLE] = database
     try:
         held = _take(lock)
     except OSError as error:

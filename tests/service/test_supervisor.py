@@ -215,6 +215,15 @@ def test_secrets_are_not_handed_on(stage: Stage, monkeypatch: pytest.MonkeyPatch
     assert "LAYERQUANT_TOKEN" not in log.read_text()
 
 
+def test_the_database_goes_through_the_environment(stage: Stage) -> None:
+    url = "postgresql://user:s3cret@host/name"
+    log = stage.folder / "log"
+    program = (sys.executable, "-c", "import os, sys; print(os.environ['LAYERQUANT_DATABASE'], sys.argv)")
+    child = processes.start(["status"], log, stage.folder / "lock", program=program, database=url)
+    child.wait(10)
+    assert log.read_text() == f"{url} ['-c', 'status']\n"
+
+
 def test_a_process_outlives_its_starter_s_session(stage: Stage) -> None:
     stage.serve()
     stage.submit("one")

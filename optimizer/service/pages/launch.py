@@ -18,6 +18,7 @@ from optimizer.service.pages.rendering import page_router, render
 from optimizer.service.pages.short_names import short_command, short_name, short_settings
 from optimizer.service.problems import NotFound
 from optimizer.service.routes.models import list_files, list_models, show_plan
+from optimizer.store.location import without_password
 
 FIELDS = (
     "model", "budget", "study", "units", "types", "search_text", "report_text", "prompts", "imatrix", "prune",
@@ -103,6 +104,8 @@ def what_runs(here: Service, tree: dict[str, Any]) -> tuple[str, str]:
     kept = config.model_copy(update={"study": name}).model_dump(mode="json", exclude_defaults=True)
     path = here.settings.workplace.study_folder(name) / launching.CONFIG_NAME
     words = ["layerquant", "search", str(path.resolve()), "--study", name, *launching.where(here)]
+    database = here.settings.workplace.database
+    words += ["--database", without_password(database)] if database else []
     shown = short_settings(here.places, json.loads(json.dumps(kept)))
     return yaml.safe_dump(shown, sort_keys=False), short_command(words)
 
