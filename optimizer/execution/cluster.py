@@ -39,7 +39,7 @@ class DaskExecutor:
     def workers(self, role: Role) -> Mapping[str, str]:
         try:
             # Not scheduler_info(): it may give what the client's own timer has fetched, which is without workers.
-            found = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
+            found = self._client.sync(self._scheduler().identity, n_workers=-1)["workers"]
         except _AWAY as error:
             raise self._away(error) from error
         if self._client.status != "running":
@@ -53,7 +53,8 @@ class DaskExecutor:
 
     def load(self) -> Mapping[str, int]:
         try:
-            return {name: len(keys) for name, keys in self._client.processing().items()}
+            found = self._client.sync(self._scheduler().processing, workers=None)
+            return {name: len(keys) for name, keys in found.items()}
         except _AWAY as error:
             raise self._away(error) from error
 
@@ -90,6 +91,13 @@ class DaskExecutor:
             return Client(self._address, security=self._security, timeout=CONNECT_SECONDS, set_as_default=False)
         except _AWAY as error:
             raise self._away(error) from error
+
+    def _scheduler(self) -> Any:
+        """Raises ClusterAway once Dask's own attempts to reconnect have ended."""
+        found = self._client.scheduler
+        if found is None:
+            raise self._away(self._client.status)
+        return found
 
     def _close(self, client: Client) -> None:
         with suppress(*_AWAY):  # a client whose scheduler is gone has nothing left to close
