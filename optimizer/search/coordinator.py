@@ -13,7 +13,7 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.asking import Asking
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
-from optimizer.search.crew import Crew
+from optimizer.search.crew import MOST, Crew
 from optimizer.search.finals import Finals
 from optimizer.search.gate import Gate
 from optimizer.search.leader import Leader
@@ -87,7 +87,9 @@ class TrialLoop:
         keep_leftover(self._context, self._budget, self._proposer, self._leader)
 
     def _work(self, begin: Callable[[int], StartedTrial | None]) -> None:
-        Crew(self._scorer, begin, self._keeper.race, self._end).run()
+        """Outside of rounds one after another where there are rounds: each races whoever leads when it starts."""
+        most = MOST if self._rounds is None else 1
+        Crew(self._scorer, begin, self._keeper.race, self._end, most=most).run()
 
     def _end(self, started: StartedTrial, raced: RacedTrial) -> None:
         ended = self._keeper.end(started, raced)

@@ -1,6 +1,7 @@
 """Several evaluators at a time: the same trials in rounds, and what happens when workers end, differ or fill up."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from optimizer.errors import EngineError, StorageError
 from optimizer.execution.jobs import ScoreJob
 from optimizer.execution.local import LocalExecutor
 from optimizer.search.identity import ENGINE
-from tests.execution.searches import BlindExecutor, MortalExecutor, OtherBuild, WorkersSearch
+from tests.execution.searches import BlindExecutor, MortalExecutor, OtherBuild, SlowFake, WorkersSearch
 from tests.search.searches import write_imatrix
 
 Make = Callable[..., WorkersSearch]
@@ -42,6 +43,18 @@ def test_in_rounds_the_number_of_workers_changes_nothing(make: Make, in_rounds: 
     assert each.run_with(3).finished
     assert each.trials() == in_rounds.trials()
     assert len(each.trials()) == ROUNDS["trials"]
+
+
+@pytest.mark.long
+def test_with_rounds_a_baseline_races_those_before_it(make: Make) -> None:
+    """It begins when they have ended, whatever the number of workers: its rival is who leads then."""
+    each = make(trials=5, execution__round=4)
+    assert each.run_on(LocalExecutor(each.nodes(*[SlowFake] * 4))).finished
+    baselines = [trial for trial in each.records() if trial.name is not None]
+    assert len(baselines) == 5
+    for before, after in pairwise(baselines):
+        assert before.finished_at is not None
+        assert after.started_at >= before.finished_at
 
 
 @pytest.mark.long
