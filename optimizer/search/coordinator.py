@@ -55,8 +55,10 @@ class TrialLoop:
         self._budget = budget
         self._target = config.trials
         self._leader = Leader(gate, context.plan.rivals_only, all_answer=config.objective != "kld", finals=finals)
-        twice = gate is not None and self._scorer.slots > 1
-        self._keeper = TrialKeeper(context, measurer, budget, self._leader, notify, asks_twice=twice)
+        early, in_rounds = gate is not None or finals is not None, config.execution.round is not None
+        self._keeper = TrialKeeper(
+            context, measurer, budget, self._leader, notify, asks_early=early, in_rounds=in_rounds
+        )
         problem = SearchProblem(context.plan.space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         proposer = MAKERS[config.sampler](problem)
         self._proposer = proposer

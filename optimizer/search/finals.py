@@ -7,6 +7,7 @@ standard errors: none the first, and then what the best of n equals has by luck 
 comes first, and all of them only where that third leaves it open.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
@@ -48,22 +49,27 @@ class Finals:
         self._seen = seen
         self._chunks = chunks
         self._measurer: Measurer | None = None
+        self._lock = threading.Lock()
+        """Several may play at a time: the text is opened, and the incumbent measured, by the first."""
 
     def play(self, challenger: Recipe, incumbent: Recipe, entrants: int, label: str) -> FinalVerdict | None:
         """entrants: finals of this budget so far, this one included. None where the text has no fresh chunk left.
 
         Raises EvaluationError.
         """
-        if self._measurer is None:
-            self._measurer = self._open_text(self._seen + self._chunks)
-        last = min(self._measurer.text.n_chunks, self._seen + self._chunks)
+        with self._lock:
+            if self._measurer is None:
+                self._measurer = self._open_text(self._seen + self._chunks)
+            measurer = self._measurer
+        last = min(measurer.text.n_chunks, self._seen + self._chunks)
         if last < self._seen + 2:
             return None
-        batch, spent = self._measurer.batch, 0
+        batch, spent = measurer.batch, 0
         first = min(last, self._seen + max(2, ceil(FIRST_SHARE * self._chunks / batch) * batch))
         for n_chunks in (first, last):
-            theirs = self._measurer.measure(incumbent, n_chunks, f"{label}: the incumbent")
-            ours = self._measurer.measure(challenger, n_chunks, label)
+            with self._lock:
+                theirs = measurer.measure(incumbent, n_chunks, f"{label}: the incumbent")
+            ours = measurer.measure(challenger, n_chunks, label)
             spent += ours.new_tokens + theirs.new_tokens
             fresh = range(self._seen, n_chunks)
             found = compare({c: ours.by_chunk[c] for c in fresh}, {c: theirs.by_chunk[c] for c in fresh})

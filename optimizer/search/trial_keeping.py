@@ -1,6 +1,7 @@
 """Start a trial, race it, and keep how it ended: the only writer of a study's trials."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from evaluators.errors import EvaluationError
 from optimizer.errors import EngineError, StudyError
@@ -32,17 +33,20 @@ class TrialKeeper:
         leader: Leader,
         notify: Callable[[], None],
         *,
-        asks_twice: bool,
+        asks_early: bool,
+        in_rounds: bool,
     ) -> None:
-        """notify: tells the mirrors that the store has something new. asks_twice: whether those who race ask the gate
-        already, so that the answers are there when the trial's turn comes; only of use where others work meanwhile.
+        """notify: tells the mirrors that the store has something new. asks_early: whether those who race ask the
+        finals and the gate already, so that what these evaluate is there when the trial's turn comes: where others work
+        meanwhile, and always in rounds, so that the number of workers changes nothing.
         """
         self._context = context
         self._measurer = measurer
         self._budget = budget
         self._leader = leader
         self._notify = notify
-        self._asks_twice = asks_twice
+        self._asks_early = asks_early
+        self._in_rounds = in_rounds
         self._failed_in_a_row: set[int] = set()
         self.counted = 0
 
@@ -86,8 +90,9 @@ class TrialKeeper:
                 self._context.plan.config.evaluation.first_rung,
                 started.share,
             )
-            if self._asks_twice:
-                self._leader.ask(trial, recipe, outcome, measurement)
+            if self._asks_early and (self._in_rounds or self._measurer.scorer.slots > 1):
+                asked = self._leader.ask(trial, recipe, outcome, measurement)
+                outcome = replace(outcome, tokens_spent=asked.tokens_spent)
         except EvaluationError as error:
             return RacedTrial(TrialOutcome("failed", error=str(error)), None)
         return RacedTrial(outcome, measurement)
