@@ -110,7 +110,9 @@ REAL_MODELS: Mapping[str, Shapes] = {
     "qwq-32b": Shapes("qwen2", 64, 5120, 27648, 40, 8, 152064, bias=True),
     "qwen2.5-14b": Shapes("qwen2", 48, 5120, 13824, 40, 8, 152064, bias=True),
     "qwen3-14b": Shapes("qwen3", 40, 5120, 17408, 40, 8, 151936),
+    "llama-3.1-8b": Shapes("llama", 32, 4096, 14336, 32, 8, 128256),
     "llama-3.1-70b": Shapes("llama", 80, 8192, 28672, 64, 8, 128256),
+    "llama-3.1-405b": Shapes("llama", 126, 16384, 53248, 128, 8, 128256),
     "qwen3-30b-a3b": Shapes("qwen3moe", 48, 2048, 768, 32, 4, 151936, experts=128),
     "qwen3-235b-a22b": Shapes("qwen3moe", 94, 4096, 1536, 64, 4, 151936, experts=128),
 }

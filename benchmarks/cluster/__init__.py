@@ -1,0 +1,1 @@
+"""How well a search uses many evaluators; `python -m benchmarks.cluster`."""
