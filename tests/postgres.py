@@ -81,7 +81,7 @@ class PrivateServer:
     def execute(self, statement: str | sql.Composed, database: str = "postgres") -> list[tuple[object, ...]]:
         """Runs one statement past all proxies, outside any transaction; its rows, if it has any."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[arg-type]
+            cursor = connection.execute(statement)  # type: ignore[arg-type]  # psycopg wants a literal
             return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -142,8 +143,8 @@ class Proxy:
             connection = _Connection(client, server)
             with self._lock:
                 self._connections.append(connection)
-            self._run(lambda connection=connection: self._forward_requests(connection))  # type: ignore[misc]
-            self._run(lambda connection=connection: self._forward_answers(connection))  # type: ignore[misc]
+            self._run(partial(self._forward_requests, connection))
+            self._run(partial(self._forward_answers, connection))
 
     def _forward_requests(self, connection: _Connection) -> None:
         with suppress(OSError):

@@ -16,6 +16,9 @@ from benchmarks.comparison.jobs import BUDGETS, Job, comparison, imatrix, spaces
 from benchmarks.comparison.judging import checkpoints
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
 from benchmarks.pages import fill
+from benchmarks.scaling.__main__ import FIGURES as COSTS
+from benchmarks.scaling.__main__ import PAGE as COST_PAGE
+from benchmarks.scaling.tables import TABLES as COST_TABLES
 from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES
 
 
@@ -75,6 +78,14 @@ def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path:
 def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
     names = [job.name for job in jobs(1000)]
     assert len(set(names)) == len(names) > 10
+
+
+def test_the_page_of_costs_is_made_from_the_figures() -> None:
+    figures = json.loads(COSTS.read_text(encoding="utf-8"))
+    page = COST_PAGE.read_text(encoding="utf-8")
+    assert fill(page, COST_TABLES, figures) == page
+    for make in COST_TABLES:
+        assert f"<!-- {make.__name__} -->" in page
 
 
 def test_the_page_of_behaviour_is_made_from_the_figures() -> None:

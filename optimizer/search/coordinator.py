@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.asking import Asking
+from optimizer.search.baselines import Baseline
 from optimizer.search.budget import Budget
 from optimizer.search.context import Limits, SearchContext
 from optimizer.search.crew import MOST, Crew
@@ -79,10 +80,11 @@ class TrialLoop:
         tried = self._replay({each.trial.number for each in again}, first)
         waiting = [StartedTrial(each.trial, Recipe(each.recipe.tensor_types), None) for each in again]
         self._work(lambda _: self._rerun(waiting, tried))
-        self._run_baselines(tried)
+        baselines = [each for each in self._context.plan.baselines[self._budget] if each.name not in tried]
         if self._rounds is None:
-            self._work(self._next_proposal)
+            self._work(lambda under_way: self._next_baseline(baselines, under_way) or self._next_proposal(under_way))
         else:
+            self._work(lambda under_way: self._next_baseline(baselines, under_way))
             self._run_rounds(self._rounds, first)
         self._run_pruned()
         self._asking.catch_up()
@@ -151,21 +153,16 @@ class TrialLoop:
             tried.add(again.trial.name)
         return StartedTrial(again.trial, again.recipe, self._leader.incumbent)
 
-    def _run_baselines(self, tried: set[str | None]) -> None:
-        waiting = [each for each in self._context.plan.baselines[self._budget] if each.name not in tried]
-
-        def begin(under_way: int) -> StartedTrial | None:
-            if not waiting or self._room(under_way) <= 0:
-                return None
-            if len(waiting) > 1:
-                self._scorer.prefetch(waiting[1].recipe)
-            self._context.check_stop()
-            each = waiting.pop(0)
-            new = self._asking.baseline(each.name, each.recipe, each.n_bytes)
-            trial = self._keeper.start(each.recipe, new.params, each.origin, each.n_bytes, name=each.name)
-            return StartedTrial(trial, each.recipe, self._leader.incumbent, new.asked)
-
-        self._work(begin)
+    def _next_baseline(self, waiting: list[Baseline], under_way: int) -> StartedTrial | None:
+        if not waiting or self._room(under_way) <= 0:
+            return None
+        if len(waiting) > 1:
+            self._scorer.prefetch(waiting[1].recipe)
+        self._context.check_stop()
+        each = waiting.pop(0)
+        new = self._asking.baseline(each.name, each.recipe, each.n_bytes)
+        trial = self._keeper.start(each.recipe, new.params, each.origin, each.n_bytes, name=each.name)
+        return StartedTrial(trial, each.recipe, self._leader.incumbent, new.asked)
 
     def _may_propose(self, under_way: int = 0) -> bool:
         return self._room(under_way) > self._prune.n_left and not self._is_spent and not self._has_its_answer

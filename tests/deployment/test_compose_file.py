@@ -167,5 +167,5 @@ def options_of(program: str, command: str) -> set[str]:
         from distributed.cli.dask_scheduler import main as group
     else:
         assert program == "layerquant"
-        group = typer.main.get_command(make_app(command)).commands[command]  # type: ignore[attr-defined]
+        group = typer.main.get_command(make_app(command)).commands[command]  # type: ignore[attr-defined]  # a group, of one command
     return {option for parameter in group.params for option in parameter.opts}

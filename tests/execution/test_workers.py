@@ -58,6 +58,15 @@ def test_with_rounds_a_baseline_races_those_before_it(make: Make) -> None:
 
 
 @pytest.mark.long
+def test_without_rounds_no_evaluator_waits_for_the_last_baseline(make: Make) -> None:
+    each = make(trials=16)
+    assert each.run_on(LocalExecutor(each.nodes(*[SlowFake] * 4))).finished
+    baselines = [trial for trial in each.records() if trial.name is not None]
+    first = next(trial for trial in each.records() if trial.name is None)
+    assert first.started_at < max(trial.finished_at or 0.0 for trial in baselines)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("before_the_end", [21, 17, 13])
 def test_in_rounds_a_killed_search_ends_as_if_it_was_left_alone(
     make: Make, in_rounds: WorkersSearch, before_the_end: int

@@ -125,7 +125,7 @@ def _run(arguments: list[str], log: Path, fault: Fault | None, changes: Changes)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    runner.run_search = functools.partial(runner.run_search, evaluator_factory=FakeEvaluator)  # type: ignore[assignment]
+    runner.run_search = functools.partial(runner.run_search, evaluator_factory=FakeEvaluator)  # type: ignore[assignment]  # the fake, for commands too
     if changes.host is not None:
         import socket
 

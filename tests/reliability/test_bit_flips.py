@@ -87,7 +87,7 @@ def test_in_reference_logits_the_search_goes_on(config: Path, memory: Path, plac
     model, text = ModelFile.open(memory / "tiny.gguf"), memory / "search.txt"
     evaluator = InProcessEvaluator(RuntimeSettings(ctx_size=64, batch_size=64, threads=1))
     try:
-        scorer = LocalScorer(evaluator, AsItIs(model), model, place)  # type: ignore[arg-type]
+        scorer = LocalScorer(evaluator, AsItIs(model), model, place)  # type: ignore[arg-type]  # a builder that builds nothing
         sha256 = hashlib.sha256(text.read_bytes()).hexdigest()
         folder = scorer.make_reference(text, sha256, "reference", 2)
         measured = MeasuredText(0, sha256, text, folder, "", 2, 64)

@@ -39,7 +39,7 @@ class Text:
 
 
 def finals(text: Text) -> Finals:
-    return Finals(lambda chunks: text, SEEN, FRESH)  # type: ignore[arg-type, return-value]
+    return Finals(lambda chunks: text, SEEN, FRESH)  # type: ignore[arg-type, return-value]  # a text that only measures
 
 
 def test_a_lead_that_was_luck_ends_on_fresh_text() -> None:
