@@ -29,6 +29,8 @@ from optimizer.search.scoring import MeasuredText
 DEATHS = 3
 """Workers that may end with one job before it is given up."""
 RECONNECT_SECONDS = 5.0
+SETTLING_SECONDS = 60.0
+"""Workers leave and come again for a while after their scheduler was away; their ends say nothing about the job."""
 
 
 class JobScorer:
@@ -47,6 +49,7 @@ class JobScorer:
         self._given_up: dict[str, str] = {}
         self._abandoned = threading.Event()
         self._away = threading.Lock()
+        self._came_back: float | None = None
 
     @property
     def settings(self) -> RuntimeSettings:
@@ -129,7 +132,7 @@ class JobScorer:
                 except (WorkerRefused, StorageError) as reason:
                     self._roster.refuse(worker, str(reason))
                 except WorkerLost as lost:
-                    deaths += 1
+                    deaths += not self._is_settling
                     if deaths == DEATHS:
                         said = f"given up: {DEATHS} workers ended with it, the last: {lost}"
                         if recipe is not None:
@@ -140,6 +143,10 @@ class JobScorer:
                     self._roster.give_back(worker)
             except ClusterAway as away:
                 self._come_back(away)
+
+    @property
+    def _is_settling(self) -> bool:
+        return self._came_back is not None and time.monotonic() - self._came_back < SETTLING_SECONDS
 
     def _do_on(self, worker: str, job: Job) -> object:
         """With the files that it says it lacks."""
@@ -186,6 +193,7 @@ class JobScorer:
         with self._away:
             try:
                 self._executor.workers(EVALUATE)
+                self._came_back = time.monotonic()
                 return
             except ClusterAway:
                 self._say(f"[yellow]{away}; the search waits, nothing is lost[/yellow]")
@@ -196,5 +204,6 @@ class JobScorer:
                 except ClusterAway:
                     self._abandoned.wait(RECONNECT_SECONDS)
                 else:
+                    self._came_back = time.monotonic()
                     self._say("the scheduler is back")
                     return

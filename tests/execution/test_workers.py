@@ -1,6 +1,7 @@
 """Several evaluators at a time: the same trials in rounds, and what happens when workers end, differ or fill up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 
 from evaluators.fake import FakeEvaluator
 from optimizer.errors import EngineError, StorageError
+from optimizer.execution.executor import Role, Task
 from optimizer.execution.jobs import ScoreJob
 from optimizer.execution.local import LocalExecutor
+from optimizer.execution.problems import ClusterAway
 from optimizer.search.identity import ENGINE
 from tests.execution.searches import BlindExecutor, MortalExecutor, OtherBuild, SlowFake, WorkersSearch
 from tests.search.searches import write_imatrix
@@ -118,6 +121,41 @@ def test_a_recipe_that_ends_three_workers_is_given_up_and_the_search_goes_on(mak
     assert len(failed) == 1
     assert "3 workers ended with it" in (failed[0].error or "")
     assert sum(trial.state != "failed" for trial in each.records()) == 12
+
+
+def test_workers_that_end_while_they_come_back_to_their_scheduler_do_not_count(make: Make) -> None:
+    """A worker leaves its lost scheduler more than once; the work it was given between is not what ended it."""
+    each = make()
+    baseline = each.plan.baselines[each.plan.budgets[0]][1].recipe
+
+    class Restarting(MortalExecutor):
+        was_away = answers = False
+
+        def workers(self, role: Role) -> Mapping[str, str]:
+            if self.was_away and not self.answers:
+                raise ClusterAway("the scheduler does not answer")
+            return super().workers(role)
+
+        def reconnect(self) -> None:
+            self.answers = True
+
+        def submit(self, task: Task, *arguments: object, worker: str, role: Role) -> "Future[Any]":
+            if not self.was_away and any(map(is_fatal, arguments)):
+                self.was_away = True
+                raise ClusterAway("it has forgotten the work")
+            return super().submit(task, *arguments, worker=worker, role=role)
+
+    def is_fatal(job: object) -> bool:
+        return isinstance(job, ScoreJob) and job.recipe == baseline
+
+    def is_fatal_six_times(job: object) -> bool:
+        return is_fatal(job) and executor.deaths < 6
+
+    executor = Restarting(each.nodes(each.make, each.make), is_fatal_six_times)
+    assert each.run_on(executor).finished
+    assert executor.deaths == 6
+    assert all(trial.state != "failed" for trial in each.records())
+    assert "the scheduler is back" in each.reporter.lines
 
 
 @pytest.mark.long
