@@ -6,8 +6,9 @@ from typing import Any
 from evaluators.process import EvaluatorProcess
 from optimizer.errors import ConfigError
 from optimizer.progress import Reporter
-from optimizer.search.bench import open_bench, probe_chunks
+from optimizer.search.bench import EvaluatorFactory, open_bench, probe_chunks
 from optimizer.search.claiming import add_model
+from optimizer.search.outages import wait_through_outages
 from optimizer.search.planning import Plan
 from optimizer.search.probes import Sensitivities
 from optimizer.search.probing import Probing, plan_probing, run_probes
@@ -56,7 +57,12 @@ class ProbeOutcome:
 
 
 def probe_only(
-    plan: Plan, workplace: Workplace, reporter: Reporter, given: SensitivityTable | None = None
+    plan: Plan,
+    workplace: Workplace,
+    reporter: Reporter,
+    given: SensitivityTable | None = None,
+    *,
+    evaluator_factory: EvaluatorFactory = EvaluatorProcess,
 ) -> ProbeOutcome:
     """Measure a plan's sensitivities without a study; what `given` has is kept as imported and not measured again."""
     probing = plan_probing(plan)
@@ -65,8 +71,9 @@ def probe_only(
     if choice.bundled:
         reporter.line(f"[yellow]using the bundled {choice.path.name}; text like your readers' own is better[/yellow]")
     with workplace.open_store() as store:
+        wait_through_outages(store, plan.config, reporter)
         model = add_model(store, plan)
-        with open_bench(plan, workplace, store, model, reporter, EvaluatorProcess) as bench:
+        with open_bench(plan, workplace, store, model, reporter, evaluator_factory) as bench:
             reporter.phase("reference: search text", plan.config.evaluation.chunks)
             text = prepare_text(bench, choice, plan.config.evaluation.chunks, lambda done, _: reporter.advance(done))
             measurer = bench.measurer(None, text, reporter)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from rich.markup import escape
 
 from evaluators.process import EvaluatorProcess
 from optimizer.progress import Reporter
@@ -25,6 +24,7 @@ from optimizer.search.finals import open_finals
 from optimizer.search.gate import open_gate
 from optimizer.search.hints import keep_form
 from optimizer.search.identity import keep_identity
+from optimizer.search.outages import wait_through_outages
 from optimizer.search.planning import Plan
 from optimizer.search.prior import make_prior
 from optimizer.search.report_phase import write_report
@@ -74,7 +74,7 @@ def run_search(
                 f"[yellow]using the bundled {choice.path.name}; text like your readers' own is better[/yellow]"
             )
     with workplace.open_store() as store:
-        store.wait_when_away(config.database_wait, lambda text: reporter.line(f"[yellow]{escape(text)}[/yellow]"))
+        wait_through_outages(store, config, reporter)
         study = open_study(store, plan, name, texts)
         if is_done(store, study, plan):
             return Outcome(study, True)
