@@ -21,7 +21,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "search": "search.search",
         "status": "studies.status",
         "stop": "studies.stop",
-        "resume": "search.resume",
+        "resume": "resume.resume",
         "trials": "results.trials",
         "report": "results.report",
         "export": "export.export",

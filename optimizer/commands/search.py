@@ -1,4 +1,4 @@
-"""`layerquant search` and `resume`: run a study, or continue it."""
+"""`layerquant search`: run a study, or continue it."""
 
 import os
 import re
@@ -21,8 +21,6 @@ from optimizer.commands.options import (
     Database,
     Imatrix,
     ImatrixText,
-    Json,
-    OptionalStudy,
     Pins,
     Studies,
     TlsCa,
@@ -34,11 +32,10 @@ from optimizer.commands.options import (
     takes_runtime_flags,
 )
 from optimizer.commands.shown import err, out, print_json, show_report
-from optimizer.commands.studies import chosen_study, existing_store, status_object
+from optimizer.commands.studies import status_object
 from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
 from optimizer.progress import TerminalReporter
 from optimizer.search.budget import show_bytes
-from optimizer.search.claiming import CONTENTS
 from optimizer.search.constraints import constraints_from_flags
 from optimizer.search.planning import Plan, make_plan
 from optimizer.search.texts import choose_texts
@@ -107,9 +104,9 @@ def search(
     if detach:
         plan = make_plan(_with_imatrix(config, workplace, path), beside=path)
         choose_texts(config, path)
-        _detach(workplace, study_name(plan))
+        go_on_detached(workplace, study_name(plan))
         return
-    _run(config, workplace, path)
+    run_study(config, workplace, path)
 
 
 def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +134,7 @@ def study_name_of(config: SearchConfig, model_stem: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("-.") or "study"
 
 
-def _run(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_json: bool = False) -> None:
+def run_study(config: SearchConfig, workplace: Workplace, beside: Path | None, *, as_json: bool = False) -> None:
     from optimizer.execution.opening import open_scorer
     from optimizer.search.runner import run_search  # optuna and scipy: not for commands that only look
 
@@ -222,7 +219,7 @@ def show_outcome(outcome: "Outcome") -> None:
     show_report(report)
 
 
-def _detach(workplace: Workplace, name: str) -> None:
+def go_on_detached(workplace: Workplace, name: str) -> None:
     folder = workplace.study_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "search.log"
@@ -235,25 +232,3 @@ def _detach(workplace: Workplace, name: str) -> None:
     out().print(f"study {name} runs in the background (process {child.pid}); its log is {log}")
     hint = f"{name} --studies {workplace.studies}"
     out().print(f"look at it: layerquant status {hint}; stop it: layerquant stop {hint}")
-
-
-def resume(
-    study: OptionalStudy = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="A larger number continues a finished study.")] = None,
-    hours: Annotated[float | None, typer.Option(min=0.0)] = None,
-    studies: Studies = DEFAULT_STUDIES,
-    database: Database = None,
-    bank: Bank = None,
-    workers: Workers = None,
-    cluster: Cluster = None,
-    as_json: Json = False,
-) -> None:
-    """Continue a study by its name, with the settings it was started with."""
-    workplace = Workplace(studies, database, bank)
-    with existing_store(workplace) as store:
-        record = chosen_study(store, study)
-        kept = dict(record.config) | {"study": record.name} | given(trials=trials, hours=hours)
-        kept.pop(CONTENTS, None)
-    kept["execution"] = {**dict(kept.get("execution") or {}), **given(workers=workers, cluster=cluster)}
-    config = SearchConfig.load(None, kept)
-    _run(config, workplace, None, as_json=as_json)

@@ -71,14 +71,12 @@ def launch(here: Service, tree: dict[str, Any], by: str) -> Job:
 
 def resume(here: Service, name: str, by: str, *, trials: int | None, hours: float | None) -> Job:
     """Queues a study that is there, or one whose first search never reached the database."""
-    address = here.settings.execution.cluster
-    cluster = ["--cluster", address] if address else []
     record, before = here.store.find_study(name), here.supervisor.job_of(name)
     more = [*(["--trials", str(trials)] if trials else []), *(["--hours", str(hours)] if hours else [])]
     if record is None and before is not None:
         arguments = [*before.arguments, *more]
     else:
-        arguments = ["resume", here.study(name).name, *more, *where(here), *cluster]
+        arguments = ["resume", here.study(name).name, *more, *where(here), *_cluster_options(here)]
     here.supervisor.check_free(name)
     here.audit.write(by, "resume", study=name)
     return here.supervisor.submit("search", name, arguments, by)
@@ -91,6 +89,14 @@ def where(here: Service) -> list[str]:
         "--studies", str(workplace.studies.resolve()),
         *(["--bank", str(workplace.bank.resolve())] if workplace.bank else []),
     ]  # fmt: skip
+
+
+def _cluster_options(here: Service) -> list[str]:
+    """The service's own cluster and certificates, for `resume`; none where searches run on this machine."""
+    execution = here.settings.execution
+    names = ("cluster", "tls_ca", "tls_cert", "tls_key") if execution.cluster else ()
+    found = ((name, getattr(execution, name)) for name in names)
+    return [word for name, value in found if value for word in (f"--{name.replace('_', '-')}", value)]
 
 
 def on_cluster(here: Service, config: SearchConfig) -> SearchConfig:
