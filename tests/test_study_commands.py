@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from optimizer.cli import run
+from optimizer.search.at_work import AT_WORK
 from optimizer.search.hints import Hint, keep_form
 from optimizer.search.trial_findings import WIDER
 from optimizer.store import TrialOutcome
@@ -68,6 +69,21 @@ def test_status_says_how_good_its_forecasts_are(show: Show) -> None:
     assert "measured / predicted 2.00" in text
     assert "decide by groups: 0.80 x" in text
     assert "2 % more bytes" not in text  # the best hint alone
+
+
+def test_status_says_how_many_evaluators_are_at_work_while_it_runs(show: Show, tmp_path: Path) -> None:
+    assert json.loads(show("status", "--json"))["at_work"] is None
+    found = {"evaluators": 16, "machines": 3}
+    with Workplace(tmp_path / "studies").open_store() as store:
+        record = store.find_study("night")
+        assert record is not None
+        lease = store.acquire_lease(record.id, 60)
+        store.update_study(lease, state="running", progress={AT_WORK: found})
+        assert json.loads(show("status", "--json"))["at_work"] == found
+        assert "16 evaluators on 3 machines" in show("status")
+        store.release_lease(lease)
+    assert json.loads(show("status", "--json"))["at_work"] is None
+    assert "evaluators" not in show("status")
 
 
 def test_trials_show_tokens(show: Show) -> None:

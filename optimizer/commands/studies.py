@@ -11,6 +11,7 @@ from optimizer.commands.findings import best_hint, honesty_line, wider_line
 from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
+from optimizer.search.at_work import AtWork
 from optimizer.search.best import RIVALS_ONLY, best_of_study
 from optimizer.search.trial_findings import honesty_of, wider_object
 from optimizer.store import Store, StudyRecord
@@ -57,7 +58,8 @@ def show_statuses(shown: Sequence[dict[str, Any]], where: str, *, one: bool) -> 
 def _findings(shown: dict[str, Any]) -> list[str]:
     """What the study has learnt of its own forecasts and of its space; nothing before there are trials."""
     honesty = shown["honesty"]
-    lines = [honesty_line(honesty)] if honesty and honesty["pairs"] else []
+    lines = [str(AtWork(**shown["at_work"]))] if shown.get("at_work") else []
+    lines += [honesty_line(honesty)] if honesty and honesty["pairs"] else []
     lines += shown.get("pruning", ())
     hint = best_hint(shown["wider"])
     if hint is not None:
@@ -68,6 +70,7 @@ def _findings(shown: dict[str, Any]) -> list[str]:
 def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
     """`status --json` of one study."""
     found = store.status(record.id)
+    at_work = AtWork.of(found.progress) if found.state == "running" else None
     trials = [trial for trial in store.ended_trials(record.id) if trial.state == "complete"]
     best, honesty = best_of_study(record, trials), honesty_of(trials)
     pruning: dict[str, Any] = {}
@@ -82,6 +85,7 @@ def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
         "state": found.state,
         "holder": found.holder,
         "phase": found.phase,
+        "at_work": None if at_work is None else at_work.as_json(),
         "trials": dict(found.trials),
         "target_trials": found.target_trials,
         "best": None

@@ -18,6 +18,7 @@ from optimizer.execution.roster import NOBODY_SECONDS, Roster
 from optimizer.execution.setup import FileName, StudySetup
 from optimizer.execution.tls import Certificates
 from optimizer.progress import Reporter
+from optimizer.search.at_work import AT_WORK
 from optimizer.search.bench import OpenScorer, open_bank, runtime_settings
 from optimizer.search.facts import Facts
 from optimizer.search.identity import ENGINE, kept_threads, show_engine
@@ -85,7 +86,9 @@ def open_executor(
     """Engine and threads are those that the study began with; of a new one, what most of its workers have."""
     setup = _setup(plan)
     try:
-        roster = Roster(executor, setup, reporter.line, patience)
+        roster = Roster(
+            executor, setup, reporter.line, patience, counted=lambda found: facts.keep(AT_WORK, found.as_json())
+        )
         found = {name: each for name, each in roster.settle().items() if each.engine is not None}
         engine = _engine(found, facts.kept(ENGINE), roster)
         roster.choose(engine)

@@ -19,6 +19,7 @@ from optimizer.execution.node import WorkerFacts
 from optimizer.execution.problems import ClusterAway, WorkerLost
 from optimizer.execution.setup import StudySetup
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.at_work import AtWork
 from optimizer.search.identity import show_engine
 
 LOOK_SECONDS = 1.0
@@ -27,10 +28,15 @@ NOBODY_SECONDS = 60.0
 
 
 class Roster:
-    """Safe for several threads. `say`: shows a line to the user."""
+    """Safe for several threads. `say`: shows a line to the user. `counted`: is told how many fit, when that changes."""
 
     def __init__(
-        self, executor: Executor, setup: StudySetup, say: Callable[[str], None], patience: float = NOBODY_SECONDS
+        self,
+        executor: Executor,
+        setup: StudySetup,
+        say: Callable[[str], None],
+        patience: float = NOBODY_SECONDS,
+        counted: Callable[[AtWork], None] = lambda found: None,
     ) -> None:
         self._executor, self._setup, self._say, self._patience = executor, setup, say, patience
         self._changed = threading.Condition()
@@ -42,9 +48,14 @@ class Roster:
         self._looked = -LOOK_SECONDS
         self._engine: EngineInfo | None = None
         self._locality = Locality()
+        self._counted, self._told, self._telling = counted, AtWork(0, 0), threading.Lock()
 
     def look(self) -> None:
         """See who is there, and ask newcomers what they are; at most once a second. Raises ClusterAway."""
+        self._look()
+        self._count()
+
+    def _look(self) -> None:
         with self._changed:
             if time.monotonic() - self._looked < LOOK_SECONDS:
                 return
@@ -61,6 +72,20 @@ class Roster:
             self._changed.notify_all()
         for name, future in asked.items():
             future.add_done_callback(partial(self._hear, name))
+
+    def _count(self) -> None:
+        """Tell how many fit, where that is not what was told last; one thread does, the others go on."""
+        if not self._telling.acquire(blocking=False):
+            return
+        try:
+            with self._changed:
+                fit = self._fit()
+                found = AtWork(len(fit), len({self._hosts[name] for name in fit}))
+            if found != self._told:
+                self._counted(found)
+                self._told = found
+        finally:
+            self._telling.release()
 
     def _hear(self, name: str, future: "Future[WorkerFacts]") -> None:
         with self._changed:

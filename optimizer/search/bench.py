@@ -14,6 +14,7 @@ from optimizer.progress import Reporter
 from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.open_files import raise_open_file_limit
 from optimizer.quantization.worker import QuantizationWorker
+from optimizer.search.at_work import AT_WORK, AtWork
 from optimizer.search.budget import show_bytes
 from optimizer.search.building import CandidateBuilder
 from optimizer.search.facts import Facts, ForgottenFacts
@@ -56,6 +57,7 @@ def open_here(factory: EvaluatorFactory) -> OpenScorer:
         bank = open_bank(plan, workplace, reporter)
         raise_open_file_limit()  # the evaluator's process inherits it
         settings = runtime_settings(plan.config)
+        facts.keep(AT_WORK, AtWork(1, 1).as_json())
         evaluator = factory(replace(settings, threads=settings.threads or kept_threads(facts)))
         try:
             with QuantizationWorker(plan.model, plan.presets.quantizable, bank, plan.imatrix) as worker:

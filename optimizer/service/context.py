@@ -84,6 +84,7 @@ def _nothing_yet(name: str) -> dict[str, Any]:
         "state": "created",
         "holder": None,
         "phase": None,
+        "at_work": None,
         "trials": dict.fromkeys(TRIAL_STATES, 0),
         "target_trials": None,
         "best": None,

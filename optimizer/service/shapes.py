@@ -60,6 +60,13 @@ class Best(BaseModel):
     layer_types: str | None
 
 
+class AtWork(BaseModel):
+    """Evaluators that fit the study, and the machines that they are on."""
+
+    evaluators: int
+    machines: int
+
+
 class Study(BaseModel):
     """`status --json`, and as `job` what the service last ran for it."""
 
@@ -67,6 +74,7 @@ class Study(BaseModel):
     state: Literal["created", "queued", "starting", "running", "paused", "finished", "failed"]
     holder: str | None
     phase: str | None
+    at_work: AtWork | None
     trials: dict[str, int]
     target_trials: int | None
     best: Best | None

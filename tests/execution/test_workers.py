@@ -14,6 +14,7 @@ from optimizer.execution.executor import Role, Task
 from optimizer.execution.jobs import ScoreJob
 from optimizer.execution.local import LocalExecutor
 from optimizer.execution.problems import ClusterAway
+from optimizer.search.at_work import AtWork
 from optimizer.search.identity import ENGINE
 from tests.execution.searches import BlindExecutor, MortalExecutor, OtherBuild, SlowFake, WorkersSearch
 from tests.search.searches import write_imatrix
@@ -46,6 +47,14 @@ def test_in_rounds_the_number_of_workers_changes_nothing(make: Make, in_rounds: 
     assert each.run_with(3).finished
     assert each.trials() == in_rounds.trials()
     assert len(each.trials()) == ROUNDS["trials"]
+
+
+def test_a_study_knows_how_many_evaluators_it_has(make: Make, in_rounds: WorkersSearch) -> None:
+    assert AtWork.of(in_rounds.run().study.progress) == AtWork(1, 1)
+    several = make(trials=6)
+    progress = several.run_with(3).study.progress
+    assert AtWork.of(progress) == AtWork(3, 1)
+    assert ENGINE in (progress or {})
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from optimizer.config import BUNDLED
 from optimizer.errors import DownloadError
 from optimizer.export.layer_map import layer_map
 from optimizer.gguf.model_file import ModelFile
+from optimizer.search.at_work import AT_WORK
 from optimizer.service.app import make_app
 from optimizer.service.pages.compare import difference_map
 from optimizer.service.pages.sensitivity_figure import MOST, sensitivity_figure
@@ -49,6 +50,21 @@ def test_a_stranger_finds_the_best(client: TestClient) -> None:
     rows = [dict(zip(data["columns"], row, strict=True)) for row in data["rows"]]
     assert [row["kld"] for row in rows] == [0.3, 0.1, 0.2, None]
     assert rows[3]["note"] == "no memory"
+
+
+def test_a_running_study_shows_its_evaluators(client: TestClient, settings: ServiceSettings) -> None:
+    found = {"evaluators": 16, "machines": 3}
+    with settings.workplace.open_store() as store:
+        record = store.find_study("night")
+        assert record is not None
+        lease = store.acquire_lease(record.id, 60)
+        store.update_study(lease, state="running", progress={AT_WORK: found})
+        assert client.get("/api/studies/night").json()["at_work"] == found
+        for path in ("/studies/night", "/studies/night/progress"):
+            assert "16 evaluators on 3 machines" in client.get(path).text
+        store.release_lease(lease)
+    assert client.get("/api/studies/night").json()["at_work"] is None
+    assert "evaluators" not in client.get("/studies/night/progress").text
 
 
 def test_an_empty_folder_says_how_to_begin(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from evaluators.errors import EvaluationError
 from optimizer.errors import LayerquantError
 from optimizer.export.page_templates import page_templates
+from optimizer.search.at_work import AtWork
 from optimizer.service.problems import status_of
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -71,6 +72,11 @@ def duration_text(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def at_work_text(found: dict[str, int]) -> str:
+    """`16 evaluators on 3 machines`."""
+    return str(AtWork(**found))
+
+
 @cache
 def templates() -> Environment:
     """Ours, and the report's, whose parts show answers here as they do there."""
@@ -83,5 +89,9 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= report.globals
-    environment.filters |= report.filters | {"script_json": script_json, "duration": duration_text}
+    environment.filters |= report.filters | {
+        "script_json": script_json,
+        "duration": duration_text,
+        "at_work": at_work_text,
+    }
     return environment

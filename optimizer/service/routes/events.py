@@ -36,7 +36,9 @@ class Watcher:
             "best": view["best"],
             "state": {key: view[key] for key in ("study", "state", "phase", "stop_requested")}
             | {"error": job.get("error")},
-            "progress": {key: view[key] for key in ("trials", "target_trials", "eta_seconds", "tokens_evaluated")},
+            "progress": {
+                key: view[key] for key in ("trials", "target_trials", "eta_seconds", "tokens_evaluated", "at_work")
+            },
         }
         for event, data in shown.items():
             if data is not None and self._seen.get(event) != data:
