@@ -1,5 +1,7 @@
 """The one way long work tells how far it is: a phase with steps, trials as they end, and notes."""
 
+import os
+import time
 from typing import Protocol
 
 from rich.console import Console
@@ -12,6 +14,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+PROGRESS_VARIABLE = "LAYERQUANT_PROGRESS"
+"""Of the environment: `lines` says how far work is in plain lines, for somebody who follows them from elsewhere."""
+SECONDS_A_LINE = 5.0
 
 
 class Reporter(Protocol):
@@ -75,6 +81,8 @@ class TerminalReporter:
         )
         self._phase: TaskID | None = None
         self._step: TaskID | None = None
+        self._in_lines = not console.is_terminal and os.environ.get(PROGRESS_VARIABLE) == "lines"
+        self._title, self._total, self._told_at = "", 0, time.monotonic()
 
     def phase(self, title: str, total: int) -> None:
         for task in (self._phase, self._step):
@@ -83,12 +91,14 @@ class TerminalReporter:
         self._step = None
         self._phase = self._progress.add_task(title, total=total, detail="")
         self._progress.start()
+        self._title, self._total = title, total
         if not self._console.is_terminal:
             self._console.print(f"{title} ({total})", highlight=False)
 
     def advance(self, done: int, detail: str = "") -> None:
         if self._phase is not None:
             self._progress.update(self._phase, completed=done, detail=detail)
+        self._tell(done, self._total, detail)
 
     def work(self, done: int, total: int, detail: str = "") -> None:
         if self._step is None:
@@ -96,9 +106,16 @@ class TerminalReporter:
         elif done <= 1:
             self._progress.reset(self._step, total=total, completed=done)
         self._progress.update(self._step, completed=done, total=total, detail=detail)
+        self._tell(done, total, detail)
 
     def line(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()
+
+    def _tell(self, done: int, total: int, detail: str) -> None:
+        now = time.monotonic()
+        if self._in_lines and now - self._told_at >= SECONDS_A_LINE:
+            self._told_at = now
+            self._console.print(f"{detail or self._title}: {done:,} of {total:,}", highlight=False, markup=False)

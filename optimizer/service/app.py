@@ -18,7 +18,7 @@ from optimizer.service.job_processes import Rules
 from optimizer.service.notifier import Notifier
 from optimizer.service.places import folders_of
 from optimizer.service.problems import add_problem_handlers
-from optimizer.service.routes import chunks, events, exports, health, models, studies, trials
+from optimizer.service.routes import chunks, events, exports, health, models, runs, studies, trials
 from optimizer.service.security import Guard
 from optimizer.service.settings import ServiceSettings
 from optimizer.service.supervisor import FOLDER, Supervisor
@@ -50,7 +50,7 @@ def make_app(settings: ServiceSettings) -> FastAPI:
     app = FastAPI(title="layerquant", version=version("layerquant"), lifespan=lifespan, docs_url=None, redoc_url=None)
     add_problem_handlers(app)
     api = APIRouter(prefix="/api")
-    for module in (health, models, studies, trials, chunks, exports, events):
+    for module in (health, models, studies, trials, chunks, exports, events, runs):
         api.include_router(module.router)
     app.include_router(api)
     for module in (metrics, login, docs_page, pages):

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -15,7 +16,7 @@ from optimizer.service.places import Places
 from optimizer.service.problems import NotFound
 from optimizer.service.settings import ServiceSettings
 from optimizer.service.summaries import Summaries
-from optimizer.service.supervisor import Supervisor
+from optimizer.service.supervisor import FOLDER, Supervisor
 from optimizer.service.watchers import Watchers
 from optimizer.store import Store, StudyRecord
 from optimizer.store.records import TRIAL_STATES
@@ -34,6 +35,11 @@ class Service:
     launching: threading.Lock = field(default_factory=threading.Lock)
     watchers: Watchers = field(default_factory=Watchers)
     summaries: Summaries = field(default_factory=Summaries)
+
+    @property
+    def outputs(self) -> Path:
+        """Where the runs of commands write their files, which later ones may name."""
+        return (self.settings.workplace.studies / FOLDER / "files").resolve()
 
     @cached_property
     def elsewhere(self) -> Elsewhere:

@@ -1,8 +1,8 @@
-"""What jobs write: one log for all searches of a study, one for each export."""
+"""What jobs write: one log for all searches of a study, one for each export, two for each run of a command."""
 
 from pathlib import Path
 
-from optimizer.service.jobs import Job
+from optimizer.service.jobs import RUNS, Job
 from optimizer.workplace import Workplace
 
 SEARCH_LOG = "search.log"
@@ -10,8 +10,19 @@ TAIL_BYTES = 64 * 1024
 
 
 def log_of(workplace: Workplace, job: Job) -> Path:
-    """Where a job's output goes."""
+    """Where what a job says goes; of a run its standard error alone."""
+    if job.kind in RUNS:
+        return run_folder(workplace) / f"{job.id}.err"
     return workplace.study_folder(job.study) / (SEARCH_LOG if job.kind == "search" else f"export-{job.id}.log")
+
+
+def output_of(workplace: Workplace, job: Job) -> Path:
+    """Where its standard output goes."""
+    return run_folder(workplace) / f"{job.id}.out" if job.kind in RUNS else log_of(workplace, job)
+
+
+def run_folder(workplace: Workplace) -> Path:
+    return workplace.studies / "service" / "runs"
 
 
 def last_lines(log: Path, most: int | None = None) -> list[str]:

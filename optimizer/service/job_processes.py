@@ -14,8 +14,8 @@ from pathlib import Path
 
 from optimizer.errors import LayerquantError
 from optimizer.service import processes
-from optimizer.service.job_logs import last_error, log_of
-from optimizer.service.jobs import Job, JobFile
+from optimizer.service.job_logs import last_error, log_of, output_of
+from optimizer.service.jobs import RUNS, Job, JobFile
 from optimizer.store import Store
 from optimizer.store.holder import Holder, current_holder, holder_of_process
 from optimizer.workplace import Workplace
@@ -49,6 +49,7 @@ class JobProcesses:
                 job.arguments,
                 log_of(self._workplace, job),
                 self._lock_of(job),
+                output=output_of(self._workplace, job),
                 program=self._rules.program,
                 database=self._workplace.database,
             )
@@ -115,6 +116,8 @@ class JobProcesses:
             failed = record is None or record.state == "failed"
         log = log_of(self._workplace, job)
         error = (last_error(log) or f"it ended with exit code {code}") if failed else None
+        if code is None and job.kind in RUNS:
+            error = last_error(log) or "it ended while no service was running; what it said shows how far it came"
         self._jobs.change(job, state="ended", ended_at=time.time(), exit_code=code, error=error)
         self._lock_of(job).unlink(missing_ok=True)
 

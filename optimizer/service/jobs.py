@@ -9,7 +9,10 @@ from typing import Any, Literal
 from optimizer.errors import StorageError
 from optimizer.text_files import write_text
 
-JobKind = Literal["search", "export"]
+JobKind = Literal["search", "export", "command", "check"]
+"""`command`: one of the command line's with a model to run; `check`: one that is over in seconds."""
+HEAVY: tuple[JobKind, ...] = ("search", "command")
+RUNS: tuple[JobKind, ...] = ("command", "check")
 JobState = Literal["queued", "running", "ended"]
 KEPT_ENDED = 200
 """Ended jobs that are remembered; what they did is in the database and in their logs."""
@@ -22,6 +25,7 @@ class Job:
     id: int
     kind: JobKind
     study: str
+    """Empty where it is no study's."""
     arguments: tuple[str, ...]
     """As on the command line, behind `layerquant`."""
     by: str
@@ -29,6 +33,8 @@ class Job:
     state: JobState = "queued"
     output: str | None = None
     """The file that an export writes."""
+    writes: tuple[str, ...] = ()
+    """Names of what a run writes, in the service's folder of outputs."""
     pid: int | None = None
     process_started: float | None = None
     boot_id: str | None = None
@@ -59,7 +65,8 @@ class JobFile:
         try:
             rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
             for row in rows:
-                job = Job(**(row | {"arguments": tuple(row["arguments"])}))
+                listed = {key: tuple(row[key]) for key in ("arguments", "writes") if key in row}
+                job = Job(**(row | listed))
                 self._jobs[job.id] = job
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StorageError(
@@ -74,10 +81,23 @@ class JobFile:
         """The last one."""
         return next((job for job in reversed(self.all()) if job.study == study and job.kind == kind), None)
 
-    def add(self, kind: JobKind, study: str, arguments: Iterable[str], by: str, now: float, output: str | None) -> Job:
+    def find(self, number: int) -> Job | None:
+        return self._jobs.get(number)
+
+    def add(
+        self,
+        kind: JobKind,
+        study: str,
+        arguments: Iterable[str],
+        by: str,
+        now: float,
+        output: str | None,
+        writes: Iterable[str] = (),
+    ) -> Job:
         """Raises StorageError where it cannot be kept; then it is not run either."""
         number = max(self._jobs, default=0) + 1
-        made = self._jobs[number] = Job(number, kind, study, tuple(arguments), by, now, output=output)
+        made = Job(number, kind, study, tuple(arguments), by, now, output=output, writes=tuple(writes))
+        self._jobs[number] = made
         try:
             self._write()
         except StorageError:
@@ -93,6 +113,11 @@ class JobFile:
     def forget(self, study: str) -> None:
         """Drops the ended jobs of a study that was deleted."""
         self._jobs = {job.id: job for job in self.all() if job.study != study or job.state != "ended"}
+        self._write()
+
+    def remove(self, number: int) -> None:
+        """Drops one job that has ended."""
+        del self._jobs[number]
         self._write()
 
     def _write(self) -> None:

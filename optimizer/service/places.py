@@ -70,7 +70,7 @@ class Places:
             if value is None or value in _WORDS or is_hub_name(value) or (key.endswith("_text") and named_text(value)):
                 continue
             changes[key] = str(self.resolve(value))
-        if config.prompts is not None and not _is_shipped_suite(config.prompts):
+        if config.prompts is not None and not is_shipped_suite(config.prompts):
             changes["prompts"] = str(self.resolve(config.prompts))
         template = config.generation.chat_template
         if template is not None:
@@ -102,7 +102,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             yield entry
 
 
-def _is_shipped_suite(name: str) -> bool:
+def is_shipped_suite(name: str) -> bool:
     try:
         return "/" not in name and not name.endswith((".yaml", ".yml")) and find_suite(name).is_file()
     except ConfigError:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from optimizer.commands.options import DATABASE_VARIABLE
 from optimizer.errors import EngineError, StorageError
+from optimizer.progress import PROGRESS_VARIABLE
 from optimizer.store.holder import Holder, current_holder
 
 SECRETS = ("LAYERQUANT_TOKEN", "LAYERQUANT_NOTIFY")
@@ -26,16 +27,20 @@ def start(
     log: Path,
     lock: Path,
     *,
+    output: Path | None = None,
     program: Sequence[str] = LAYERQUANT,
     database: str | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Runs `layerquant ARGUMENTS` on that database, its output appended to `log`. Raises StorageError or EngineError.
+    """Runs `layerquant ARGUMENTS` on that database, what it says appended to `log`. Raises StorageError or EngineError.
 
+    output: for its standard output, where that is another file; then progress is told in lines, too.
     The URL may hold a password: it goes through the environment.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
     if database is not None:
         environment[DATABASE_VARIABLE] = database
+    if output not in (None, log):
+        environment[PROGRESS_VARIABLE] = "lines"
     try:
         held = _take(lock)
     except OSError as error:
@@ -44,9 +49,9 @@ def start(
         raise EngineError(f"{lock} is held: the job runs already")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+        with log.open("ab") as said, (output or log).open("ab") as printed:
             return subprocess.Popen(
-                [*program, *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                [*program, *arguments], stdin=subprocess.DEVNULL, stdout=printed, stderr=said,
                 start_new_session=True, pass_fds=(held,), env=environment,
             )  # fmt: skip
     except OSError as error:

@@ -11,7 +11,7 @@ from optimizer.errors import LayerquantError, StudyError
 from optimizer.service import processes
 from optimizer.service.job_logs import SEARCH_LOG, last_lines
 from optimizer.service.job_processes import JobProcesses, Rules
-from optimizer.service.jobs import Job, JobFile, JobKind
+from optimizer.service.jobs import HEAVY, RUNS, Job, JobFile, JobKind
 from optimizer.store import Store
 from optimizer.workplace import Workplace
 
@@ -57,14 +57,24 @@ class Supervisor:
         with self._lock:
             return self._jobs.of_study(study)
 
-    def submit(self, kind: JobKind, study: str, arguments: Sequence[str], by: str, output: Path | None = None) -> Job:
+    def submit(
+        self,
+        kind: JobKind,
+        study: str,
+        arguments: Sequence[str],
+        by: str,
+        output: Path | None = None,
+        writes: Sequence[str] = (),
+    ) -> Job:
         """Queues a job; it starts when its turn comes. Raises StudyError where the study is at work already."""
         with self._lock:
             if kind == "search":
                 self.check_free(study)
-            elif any(job.output == str(output) and job.state != "ended" for job in self._jobs.all()):
-                raise StudyError(f"{output} is being written already")
-            made = self._jobs.add(kind, study, arguments, by, time.time(), None if output is None else str(output))
+            written = None if output is None else str(output)
+            for job in self._jobs.all():
+                if job.state != "ended" and ({job.output, *job.writes} & {written, *writes}) - {None}:
+                    raise StudyError(f"{', '.join((*writes, *filter(None, [written])))} is being written already")
+            made = self._jobs.add(kind, study, arguments, by, time.time(), written, writes)
         self._wake.set()
         return made
 
@@ -82,16 +92,42 @@ class Supervisor:
         """Ctrl-C for the search of a study, or its place in the queue given up. False where there is neither."""
         with self._lock:
             job = self._jobs.of_study(study)
-            if job is not None and job.state == "queued":
-                self._jobs.change(job, state="ended", ended_at=time.time(), error="stopped before it began")
-                return True
-            if job is not None and job.state == "running":
-                self._processes.interrupt(job, at_once=at_once)
+            if job is not None and self._stop(job, at_once=at_once):
                 return True
         record = self._store.find_study(study)
         if record is None or self.holder(study) is None:
             return False
         self._store.request_stop(record.id)  # it was started by somebody else, perhaps on another machine
+        return True
+
+    def run(self, number: int) -> Job | None:
+        """A run of a command by its number."""
+        with self._lock:
+            job = self._jobs.find(number)
+        return job if job is not None and job.kind in RUNS else None
+
+    def stop_run(self, job: Job, *, at_once: bool = False) -> bool:
+        """Ctrl-C for a run. False where it has ended."""
+        with self._lock:
+            now = self.run(job.id)
+            return now is not None and self._stop(now, at_once=at_once)
+
+    def remove_run(self, job: Job) -> None:
+        """Raises StudyError for one that has not ended."""
+        with self._lock:
+            now = self.run(job.id)
+            if now is not None and now.state != "ended":
+                raise StudyError(f"run {job.id} is {now.state}; stop it first")
+            if now is not None:
+                self._jobs.remove(job.id)
+
+    def _stop(self, job: Job, *, at_once: bool) -> bool:
+        if job.state == "queued":
+            self._jobs.change(job, state="ended", ended_at=time.time(), error="stopped before it began")
+        elif job.state == "running":
+            self._processes.interrupt(job, at_once=at_once)
+        else:
+            return False
         return True
 
     def forget(self, study: str) -> None:
@@ -113,8 +149,9 @@ class Supervisor:
             for job in self._jobs.all():
                 if job.state != "ended":
                     self._processes.look_at(job)
-            for kind, places in (("search", self._free_places()), ("export", 1 - self._count("export"))):
-                queued = [job for job in self._jobs.all() if job.state == "queued" and job.kind == kind]
+            lanes = ((HEAVY, self._free_places()), *(((kind,), 1 - self._count(kind)) for kind in ("export", "check")))
+            for kinds, places in lanes:
+                queued = [job for job in self._jobs.all() if job.state == "queued" and job.kind in kinds]
                 for job in queued[: max(0, places)]:
                     self._processes.begin(job)
 
@@ -138,7 +175,7 @@ class Supervisor:
             and record.name not in ours
             and (self._store.status(record.id).holder or "").endswith(here)
         ]
-        return self._rules.running - len(ours) - len(others)
+        return self._rules.running - len(ours) - len(others) - self._count("command")
 
     def _count(self, kind: JobKind) -> int:
         return sum(job.state == "running" and job.kind == kind for job in self._jobs.all())

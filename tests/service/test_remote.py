@@ -164,9 +164,10 @@ def test_a_search_is_planned_by_the_service(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "expected", "code"),
     [
-        (("eval", "x.gguf"), "run it where the candidate lies", 2),
-        (("quantize", "x.gguf"), "export --as gguf", 2),
-        (("prompts", "check", "x"), "needs no service", 2),
+        (("serve",), "it is the service itself", 2),
+        (("worker",), "these do: doctor, eval, export", 2),
+        (("db", "upgrade"), "reaches that", 2),
+        (("prompts",), "does not go with --server", 2),
         (("nonsense",), "does not go with --server", 2),
         (("search", "x.gguf", "--studies", "x"), "the service has its own", 2),
         (("status", "--studies", "x"), "the service has its own", 2),
