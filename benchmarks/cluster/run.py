@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster.simulated import SECONDS_A_CHUNK
+from benchmarks.cluster.simulated import SECONDS_A_CHUNK, SPANS_FILE
 from optimizer.config import ExecutionSettings, SearchConfig
 from optimizer.execution.node_settings import NodeSettings
 from optimizer.execution.opening import open_scorer
 from optimizer.progress import SilentReporter
 from optimizer.search.planning import Plan, make_plan
 from optimizer.search.runner import run_search
-from optimizer.store import TrialRecord
 from optimizer.workplace import Workplace
 from tests.models import tiny_model
 
@@ -31,13 +30,12 @@ run_worker(sys.argv[1], posts_of((), int(sys.argv[2]), 0), NodeSettings.of_envir
 
 
 def run(folder: Path, evaluators: int, trials: int, seconds: float, database: str | None) -> dict[str, Any]:
-    """seconds: of an evaluation of the full text, at the median. Every trial's time on an evaluator is what its chunks
-    took there at the median: a slow draw counts as waste, so the efficiency is too low rather than too high.
-    """
+    """seconds: of an evaluation of the full text, at the median. Busy is an evaluator that evaluates, nothing else."""
     plan = _plan(folder, trials)
     workplace = Workplace(folder / f"studies-{evaluators}", database)
     name = f"simulated-{evaluators}-{time.time_ns()}"
-    with _cluster(folder, evaluators, seconds / CHUNKS) as address:
+    spans = folder / f"{name}.spans"
+    with _cluster(folder, evaluators, seconds / CHUNKS, spans) as address:
         opener = open_scorer(ExecutionSettings(cluster=address))
         started = time.monotonic()
         run_search(plan, workplace, SilentReporter(), [False], name=name, open_scorer=opener)
@@ -46,34 +44,26 @@ def run(folder: Path, evaluators: int, trials: int, seconds: float, database: st
         study = store.find_study(name)
         assert study is not None
         done = store.trials(study.id)
-    wall = max(trial.finished_at or 0.0 for trial in done) - min(trial.started_at for trial in done)
-    busy = sum(trial.tokens_spent for trial in done) / CTX_SIZE / CHUNKS * seconds
+    evaluations = [(float(began), float(ended)) for began, ended in map(str.split, spans.read_text().splitlines())]
+    begin, last = min(trial.started_at for trial in done), max(trial.started_at for trial in done)
+    end = max(trial.finished_at or 0.0 for trial in done)
     own = [trial for trial in done if trial.name is None]
     return {
         "evaluators": evaluators,
         "trials": len(done),
-        "mean_trial_seconds": busy / len(done),
-        "wall_seconds": wall,
+        "mean_trial_seconds": _busy(evaluations, begin, end) / len(done),
+        "wall_seconds": end - begin,
         "whole_seconds": whole,
-        "steady_efficiency": _steady(done, seconds, evaluators),
-        "efficiency": busy / (evaluators * wall),
-        "trials_per_hour": 3600 * len(done) / wall,
+        "steady_efficiency": _busy(evaluations, begin, last) / (evaluators * (last - begin)),
+        "efficiency": _busy(evaluations, begin, end) / (evaluators * (end - begin)),
+        "trials_per_hour": 3600 * len(done) / (end - begin),
         "best": min(trial.mean_kld for trial in own if trial.state == "complete" and trial.mean_kld is not None),
     }
 
 
-def _steady(done: Sequence[TrialRecord], seconds: float, evaluators: int) -> float:
-    """The same until the last trial begins: at the end of a search evaluators run out of work. A trial that is under
-    way then counts by the share of its time that has passed.
-    """
-    begin, end = min(trial.started_at for trial in done), max(trial.started_at for trial in done)
-    busy = 0.0
-    for trial in done:
-        assert trial.finished_at is not None
-        took = max(1e-9, trial.finished_at - trial.started_at)
-        share = min(1.0, (end - trial.started_at) / took)
-        busy += share * trial.tokens_spent / CTX_SIZE / CHUNKS * seconds
-    return busy / (evaluators * (end - begin))
+def _busy(evaluations: Sequence[tuple[float, float]], begin: float, end: float) -> float:
+    """Seconds of evaluators between two times."""
+    return sum(max(0.0, min(ended, end) - max(began, begin)) for began, ended in evaluations)
 
 
 def _plan(folder: Path, trials: int) -> Plan:
@@ -100,7 +90,7 @@ def _plan(folder: Path, trials: int) -> Plan:
 
 
 @contextmanager
-def _cluster(folder: Path, evaluators: int, seconds_a_chunk: float) -> Iterator[str]:
+def _cluster(folder: Path, evaluators: int, seconds_a_chunk: float, spans: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -112,7 +102,7 @@ def _cluster(folder: Path, evaluators: int, seconds_a_chunk: float) -> Iterator[
         1,
         evaluator="benchmarks.cluster.simulated:SimulatedEvaluator",
     )
-    environment = os.environ | node.as_environment() | {SECONDS_A_CHUNK: repr(seconds_a_chunk)}
+    environment = os.environ | node.as_environment() | {SECONDS_A_CHUNK: repr(seconds_a_chunk), SPANS_FILE: str(spans)}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     commands: Sequence[Sequence[str]] = (
         ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"),

@@ -8,6 +8,7 @@ were depends on how long each took, unless they are made in rounds (`rounds`).
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.asking import Asking
@@ -95,13 +96,16 @@ class TrialLoop:
         most = MOST if self._rounds is None else 1
         Crew(self._scorer, begin, self._keeper.race, self._end, most=most).run()
 
-    def _end(self, started: StartedTrial, raced: RacedTrial) -> None:
+    def _end(self, started: StartedTrial, raced: RacedTrial) -> StartedTrial | None:
+        if self._keeper.asks_again(raced):
+            return replace(started, tokens=raced.outcome.tokens_spent or 0)
         ended = self._keeper.end(started, raced)
         if started.asked is not None:
             self._asking.tell(started.asked, ended)
         elif not self._prune.takes(ended):
             self._asking.add(ended)
         self._show()
+        return None
 
     def _show(self) -> None:
         self._context.reporter.trials(self._keeper.counted, self._leader.standing())

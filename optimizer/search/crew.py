@@ -20,7 +20,8 @@ Result = TypeVar("Result")
 
 class Crew(Generic[Work, Result]):
     """`begin` is asked, with the number under way, for the next piece of work, or None: nothing now; it may raise
-    StopRequested. `do` runs in the threads. `end` is told every result; `begin` and `end` run in the caller's thread.
+    StopRequested. `do` runs in the threads. `end` is told every result, and may give work to be done before that piece
+    has ended; `begin` and `end` run in the caller's thread.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Crew(Generic[Work, Result]):
         scorer: Scorer,
         begin: Callable[[int], Work | None],
         do: Callable[[Work], Result],
-        end: Callable[[Work, Result], None],
+        end: Callable[[Work, Result], Work | None],
         *,
         most: int = MOST,
     ) -> None:
@@ -43,7 +44,8 @@ class Crew(Generic[Work, Result]):
             work = self._begin(0)
             if work is None:
                 return
-            self._end(work, self._do(work))
+            while work is not None:
+                work = self._end(work, self._do(work))
         pool = ThreadPoolExecutor(self._most, thread_name_prefix="trial")
         try:
             self._run_in(pool)
@@ -73,7 +75,9 @@ class Crew(Generic[Work, Result]):
                 return
             done, _ = wait(under_way, LOOK_SECONDS, FIRST_COMPLETED)
             for future in [each for each in under_way if each in done]:  # of several, the earliest begun goes first
-                self._end(under_way.pop(future), future.result())
+                again = self._end(under_way.pop(future), future.result())
+                if again is not None:
+                    under_way[pool.submit(self._do, again)] = again
 
 
 def in_parallel(

@@ -19,6 +19,7 @@ from optimizer.search.luck import expected_lead
 from optimizer.search.measuring import Measurer
 from optimizer.search.racing import PairedDifference, compare
 from optimizer.search.samplers import NEED_PROBES
+from optimizer.search.shared_measuring import SharedMeasuring
 from optimizer.search.texts import TextChoice, prepare_text
 
 FINAL_TEXTS = 3
@@ -50,7 +51,8 @@ class Finals:
         self._chunks = chunks
         self._measurer: Measurer | None = None
         self._lock = threading.Lock()
-        """Several may play at a time: the text is opened, and the incumbent measured, by the first."""
+        """Several may play at a time: the text is opened by the first."""
+        self._incumbents = SharedMeasuring()
 
     def play(self, challenger: Recipe, incumbent: Recipe, entrants: int, label: str) -> FinalVerdict | None:
         """entrants: finals of this budget so far, this one included. None where the text has no fresh chunk left.
@@ -66,11 +68,11 @@ class Finals:
             return None
         batch, spent = measurer.batch, 0
         first = min(last, self._seen + max(2, ceil(FIRST_SHARE * self._chunks / batch) * batch))
-        for n_chunks in (first, last):
-            with self._lock:
-                theirs = measurer.measure(incumbent, n_chunks, f"{label}: the incumbent")
+        for start, n_chunks in ((self._seen, first), (first, last)):
             ours = measurer.measure(challenger, n_chunks, label)
-            spent += ours.new_tokens + theirs.new_tokens
+            new = range(start, n_chunks)
+            theirs, tokens = self._incumbents.measure(measurer, incumbent, new, f"{label}: the incumbent")
+            spent += ours.new_tokens + tokens
             fresh = range(self._seen, n_chunks)
             found = compare({c: ours.by_chunk[c] for c in fresh}, {c: theirs.by_chunk[c] for c in fresh})
             if n_chunks == last or is_clear(found, entrants):

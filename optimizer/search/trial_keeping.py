@@ -80,7 +80,7 @@ class TrialKeeper:
 
     def race(self, started: StartedTrial) -> RacedTrial:
         """Against the incumbent of its start, so that it does not matter who ends meanwhile."""
-        trial, recipe = started.trial, started.recipe
+        trial, recipe, against = started.trial, started.recipe, None
         try:
             outcome, measurement = race(
                 recipe,
@@ -90,12 +90,25 @@ class TrialKeeper:
                 self._context.plan.config.evaluation.first_rung,
                 started.share,
             )
+            outcome = replace(outcome, tokens_spent=(outcome.tokens_spent or 0) + started.tokens)
             if self._asks_early and (self._in_rounds or self._measurer.scorer.slots > 1):
+                against = self._leader.incumbent
                 asked = self._leader.ask(trial, recipe, outcome, measurement)
                 outcome = replace(outcome, tokens_spent=asked.tokens_spent)
         except EvaluationError as error:
             return RacedTrial(TrialOutcome("failed", error=str(error)), None)
-        return RacedTrial(outcome, measurement)
+        return RacedTrial(outcome, measurement, against)
+
+    def asks_again(self, raced: RacedTrial) -> bool:
+        """Whether another leads since it asked: what the finals still need is evaluated where races run, so that
+        nobody waits for it. In rounds nobody would.
+        """
+        return (
+            raced.asked_against is not None
+            and not self._in_rounds
+            and raced.outcome.state == "complete"
+            and raced.asked_against is not self._leader.incumbent
+        )
 
     def end(self, started: StartedTrial, raced: RacedTrial) -> TrialRecord:
         """Keep the result. Raises EngineError where too many recipes failed one after another."""

@@ -24,8 +24,11 @@ class Text:
     """A measurer that knows each recipe's KLD by chunk, and remembers what it was asked for."""
 
     def __init__(self, n_chunks: int, **by_type: list[float]) -> None:
-        self.text, self.batch = SimpleNamespace(n_chunks=n_chunks), 4
+        self.text, self.batch, self.scorer = SimpleNamespace(n_chunks=n_chunks), 4, SimpleNamespace(slots=1)
         self._by_type, self._known, self.asked = by_type, dict[str, int](), list[int]()
+
+    def measure_chunks(self, recipe: Recipe, chunks: range, label: str = "") -> Any:
+        return self.measure(recipe, chunks.stop, label)
 
     def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Any:
         name = recipe.tensor_types["t"]
