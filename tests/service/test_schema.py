@@ -26,8 +26,10 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 
-from optimizer.config import SearchConfig
+from optimizer.config import BUNDLED, SearchConfig
 from optimizer.service.app import make_app
+from optimizer.service.jobs import RUNS
+from optimizer.service.run_parameters import RUN_COMMANDS
 from optimizer.service.settings import ServiceSettings
 from optimizer.workplace import Workplace
 
@@ -39,6 +41,12 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
+WORDS = st.text(max_size=20) | st.sampled_from(
+    (
+        "tiny.gguf", "search.txt", "--text=search.txt", "--reference=tiny.gguf", "--recipe=Q4_K_M", "-o", "made.gguf",
+        "--text", "../studies/layerquant.db", "/etc/hostname", "--studies=/tmp", "--set=model=/etc/hostname", "--json",
+    )
+)  # fmt: skip
 SCHEMA = schemathesis.openapi.from_dict(make_app(ServiceSettings()).openapi())
 OPERATIONS = {each.ok().label: each.ok() for each in SCHEMA.get_all_operations()}
 LABELS = sorted(OPERATIONS, key=lambda label: (label.startswith("DELETE"), label))
@@ -76,6 +84,8 @@ def cases(draw: st.DrawFn, label: str, mode: GenerationMode, finished: Path) -> 
             case.query = (case.query or {}) | {"model": "tiny.gguf"}
         if label == "POST /api/studies":
             case.body = {"config": draw(settings_of_a_search(finished))}
+        if label == "POST /api/runs":
+            case.body = {"command": draw(st.sampled_from(RUN_COMMANDS)), "words": draw(st.lists(WORDS, max_size=5))}
     return case
 
 
@@ -118,3 +128,13 @@ def test_every_operation_as_described(client: TestClient, finished: Path, label:
 def test_many_requests(client: TestClient, finished: Path, label: str) -> None:
     for mode in GenerationMode:
         run(client, finished, label, mode, 60)
+
+
+def test_whatever_words_are_sent_no_run_reaches_beside_the_folders(client: TestClient, finished: Path) -> None:
+    run(client, finished, "POST /api/runs", GenerationMode.POSITIVE, 60)
+    here = client.app.state.service  # type: ignore[attr-defined]
+    ran = [job.arguments for job in here.supervisor.jobs() if job.kind in RUNS]
+    assert ran
+    places = (finished.resolve(), here.settings.workplace.studies.resolve(), BUNDLED)
+    for path in (word.rpartition("=")[2] for arguments in ran for word in arguments if "/" in word):
+        assert any(Path(path).resolve().is_relative_to(place) for place in places), path
