@@ -35,7 +35,7 @@ def trials(
         if as_csv:
             print(store.trials_frame(record.id).to_csv(index=False), end="")
             return
-        found = store.trials(record.id)
+        found = store.light_trials(record.id, layer_types=as_json)
     if as_json:
         print_json(
             {

@@ -3,27 +3,30 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
+from optimizer.commands.long_table import Column, Row, print_long_table
 from optimizer.commands.shown import out
 
-RIGHT = ("trial", "bytes", "PPL", "chunks", "predicted", "tokens", "solved")
+COLUMNS = (
+    Column("trial", right=True),
+    Column("state"),
+    Column("recipe", wraps=True),
+    Column("bytes", right=True),
+    Column("KLD (nats/token)", wraps=True),
+    Column("PPL", right=True),
+    Column("chunks", right=True),
+    Column("predicted", right=True),
+    Column("tokens", right=True),
+)
 
 
 def show_trials(trials: Sequence[Mapping[str, Any]], best: int | None, tokens_evaluated: int) -> None:
     """trials: of `trials --json`; best: the number of the one in green; tokens_evaluated: by the whole study."""
     asked = any(trial["prompts_solved"] is not None for trial in trials)
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "trial", "state", "recipe", "bytes", "KLD (nats/token)", "PPL", "chunks", "predicted", "tokens",
-        *(["solved"] if asked else []),
-    ):  # fmt: skip
-        table.add_column(column, justify="right" if column in RIGHT else "left", no_wrap=column == "solved")
+    rows = []
     for trial in trials:
         style = "bold green" if trial["number"] == best else "dim" if trial["state"] != "complete" else None
-        table.add_row(*_cells(trial), *([_solved(trial)] if asked else []), style=style)
-    out().print(table)
+        rows.append(Row((*_cells(trial), *([_solved(trial)] if asked else [])), style))
+    print_long_table(out(), (*COLUMNS, *([Column("solved", right=True)] if asked else [])), rows)
     spent = sum(trial["tokens_spent"] for trial in trials)
     out().print(f"tokens evaluated: {spent:,} by these trials, {tokens_evaluated:,} by the study")
 
@@ -35,7 +38,7 @@ def _cells(trial: Mapping[str, Any]) -> tuple[str, ...]:
         trial["state"] if trial["kept_out"] is None else "kept out",
         trial["name"] or trial["origin"],
         f"{trial['size_bytes']:,}",
-        escape(trial["error"] or "") if kld is None else f"{kld:.6f} ± {error:.6f}",
+        (trial["error"] or "") if kld is None else f"{kld:.6f} ± {error:.6f}",
         f"{trial['perplexity']:.4f}" if trial["perplexity"] else "",
         str(trial["chunks_scored"]),
         "" if trial["predicted_kld"] is None else f"{trial['predicted_kld']:.6f}",

@@ -1,5 +1,6 @@
 """What is shown of a study: its status while it runs, and its trials as a table."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import func, null, select
@@ -19,6 +20,7 @@ from optimizer.store.records import (
     StudyState,
     StudyStatus,
     TrialRecord,
+    TrialState,
 )
 from optimizer.store.rows import columns, read
 from optimizer.store.schema import Behaviour, Evaluation, Model, RecipeRow, Sensitivity, Study, Text, Trial
@@ -101,12 +103,20 @@ class Overview(Database):
         return [(digests[each.text_id], each) for each in found]
 
     def ended_trials(self, study_id: int) -> list[TrialRecord]:
-        """Complete and pruned ones by number, without what fills most of a row: `params` empty, `layer_types` None."""
+        """Complete and pruned ones, as `light_trials`."""
+        return self.light_trials(study_id, COUNTED_STATES)
+
+    def light_trials(
+        self, study_id: int, states: Sequence[TrialState] = TRIAL_STATES, *, layer_types: bool = False
+    ) -> list[TrialRecord]:
+        """By number, without what fills most of a row: `params` empty, `layer_types` None unless they are asked for."""
         every = columns(Trial, TrialRecord)
         at = [each.key for each in every].index("params")
-        shown: list[Any] = [null() if each.key == "layer_types" else each for each in (*every[:at], *every[at + 1 :])]
+        shown: list[Any] = [*every[:at], *every[at + 1 :]]
+        if not layer_types:
+            shown = [null() if each.key == "layer_types" else each for each in shown]
         with self.reading() as session:
-            where = (Trial.study_id == study_id, Trial.state.in_(COUNTED_STATES))
+            where = (Trial.study_id == study_id, Trial.state.in_(states))
             rows = session.execute(select(*shown).where(*where).order_by(Trial.number)).all()
         values: list[list[Any]] = [[*row[:at], {}, *row[at:]] for row in rows]
         return [TrialRecord(*each) for each in values]

@@ -1,6 +1,7 @@
 """What `status`, `trials --csv` and the reports read."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -89,6 +90,16 @@ def test_the_table_of_ten_thousand_trials_takes_less_than_a_second(sqlite_store:
     assert list(frame["number"]) == list(range(10_000))
     assert frame["mean_kld"].iloc[-1] == trial.mean_kld
     assert not {"id", "study_id", "params"} & set(frame.columns)
+
+
+def test_light_trials_are_the_trials_but_for_what_fills_them(store: Store, study: Fixture) -> None:
+    study.finish(study.start(layer_types='[[0,"Q4_K"]]'))
+    study.start(name="Q4_0")
+    whole = store.trials(study.study_id)
+    assert store.light_trials(study.study_id) == [replace(each, params={}, layer_types=None) for each in whole]
+    assert store.light_trials(study.study_id, layer_types=True) == [replace(each, params={}) for each in whole]
+    assert [each.number for each in store.light_trials(study.study_id, ("running",))] == [1]
+    assert [each.number for each in store.ended_trials(study.study_id)] == [0]
 
 
 def test_the_table_of_no_trials_has_its_columns(store: Store, study: Fixture) -> None:
