@@ -108,7 +108,7 @@ def _confined(kind: ParameterKind, name: str, value: str, places: Places) -> str
 
 def _new_name(places: Places, name: str, others: Sequence[str]) -> str:
     """A plain name that none of the service's own files has: the next command that names it must mean one file."""
-    if not OUTPUT_NAME.fullmatch(name):
+    if not OUTPUT_NAME.fullmatch(name) or name.endswith(".partial"):
         raise ConfigError(f"{name!r:.80} is no plain name for an output of a service; it has a folder for them")
     if name in others:
         raise ConfigError(f"{name} is named for two outputs; give each its own")

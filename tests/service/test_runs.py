@@ -276,6 +276,7 @@ def test_what_a_run_left_can_be_deleted(service: TestClient, settings: ServiceSe
         ("eval", ["tiny.gguf", "--transcripts", "../x"]),
         ("eval", ["tiny.gguf", "--html", "/tmp/x.html"]),
         ("eval", ["tiny.gguf", "--html", ".hidden"]),
+        ("eval", ["tiny.gguf", "--html", "matrix.gguf.partial"]),
         ("eval", ["tiny.gguf", "--html", "tiny.gguf"]),
         ("eval", ["tiny.gguf", "--html", "a.txt", "--transcripts", "a.txt"]),
         ("eval", ["tiny.gguf", "--chat-template", "/etc/hostname"]),
