@@ -12,8 +12,8 @@ from optimizer.commands.options import Database, Json, OptionalStudy, Studies
 from optimizer.commands.shown import out, print_json
 from optimizer.errors import StudyError
 from optimizer.search.at_work import AtWork
-from optimizer.search.best import RIVALS_ONLY, best_of_study
-from optimizer.search.trial_findings import honesty_of, wider_object
+from optimizer.search.standing import Standing, standing_of
+from optimizer.search.trial_findings import wider_object
 from optimizer.store import Store, StudyRecord
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
@@ -67,19 +67,12 @@ def _findings(shown: dict[str, Any]) -> list[str]:
     return lines
 
 
-def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
-    """`status --json` of one study."""
+def status_object(store: Store, record: StudyRecord, standing: Standing | None = None) -> dict[str, Any]:
+    """`status --json` of one study. standing: what is known of its ended trials, in place of reading them."""
     found = store.status(record.id)
     at_work = AtWork.of(found.progress) if found.state == "running" else None
-    trials = [trial for trial in store.ended_trials(record.id) if trial.state == "complete"]
-    best, honesty = best_of_study(record, trials), honesty_of(trials)
-    pruning: dict[str, Any] = {}
-    if record.config.get("prune"):
-        from optimizer.search.prune_report import pruning_so_far  # scipy and Optuna: most of a second
-
-        everything = store.trials(record.id)
-        rivals_only = (record.progress or {}).get(RIVALS_ONLY, ())
-        pruning["pruning"] = pruning_so_far(everything, rivals_only, {trial.budget_bytes for trial in everything})
+    standing = standing or standing_of(record, store.ended_trials(record.id))
+    best, honesty = standing.best, standing.honesty
     return {
         "study": found.study,
         "state": found.state,
@@ -103,7 +96,7 @@ def status_object(store: Store, record: StudyRecord) -> dict[str, Any]:
         "tokens_evaluated": found.tokens_evaluated,
         "honesty": asdict(honesty),
         "wider": wider_object(record.progress, honesty),
-        **pruning,
+        **({} if standing.pruning is None else {"pruning": list(standing.pruning)}),
         "stop_requested": found.stop_requested,
     }
 

@@ -69,9 +69,12 @@ class Service:
         return [self._view(records.get(name), jobs.get(name), name) for name in {**records, **jobs}]
 
     def _view(self, record: StudyRecord | None, job: Job | None, name: str) -> dict[str, Any]:
-        shown = _nothing_yet(name) if record is None else status_object(self.store, record)
+        shown = _nothing_yet(name) if record is None else self._status(record)
         state = shown_state(None if record is None else shown["state"], job)
         return shown | {"state": state, "job": None if job is None else job.as_json()}
+
+    def _status(self, record: StudyRecord) -> dict[str, Any]:
+        return status_object(self.store, record, self.summaries.of(self.store, record).standing)
 
 
 def shown_state(state: str | None, job: Job | None) -> str:

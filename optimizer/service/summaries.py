@@ -1,4 +1,4 @@
-"""The best of each study beside the best preset of its bytes, kept until its trials change: the list is asked often."""
+"""What the trials of each study say of it, kept until they change: lists and open pages ask every second."""
 
 import threading
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimizer.search.baselines import PRESET
-from optimizer.search.best import RIVALS_ONLY, best_of_study, winners
+from optimizer.search.best import RIVALS_ONLY, winners
+from optimizer.search.standing import Standing, standing_of
 from optimizer.store import Store, StudyRecord, TrialRecord
 
 ESTIMATE = "full_text_estimate"
@@ -15,10 +16,14 @@ ESTIMATE = "full_text_estimate"
 
 @dataclass(frozen=True)
 class Summary:
-    """`preset`: the stock preset of least KLD on search text among those of the best's budget or bytes, or fewer."""
+    """best: of the report, or so far. standing: None where the study is not in the database yet.
+
+    preset: the stock preset of least KLD on search text among those of the best's budget or bytes, or fewer.
+    """
 
     best: TrialRecord | None
     preset: TrialRecord | None
+    standing: Standing | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -52,8 +57,11 @@ class Summaries:
 
 def summarize(record: StudyRecord | None, trials: Sequence[TrialRecord]) -> Summary:
     """The report's winner, of its largest budget, or the best so far; and the preset to measure it by."""
-    best = None if record is None else _best(record, trials)
-    return Summary(best, None if best is None else _preset(best, trials))
+    if record is None:
+        return Summary(None, None)
+    standing = standing_of(record, trials)
+    best = _best(record, trials, standing)
+    return Summary(best, None if best is None else _preset(best, trials), standing)
 
 
 def kind_of(trial: TrialRecord) -> str:
@@ -69,11 +77,11 @@ def full_kld(trial: TrialRecord) -> float | None:
     return float(estimate) if estimate is not None else None
 
 
-def _best(record: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+def _best(record: StudyRecord, trials: Sequence[TrialRecord], standing: Standing) -> TrialRecord | None:
     numbers = winners(record.report)
     if numbers:
         return next((trial for trial in trials if trial.number == numbers[-1]), None)
-    return best_of_study(record, trials)
+    return standing.best
 
 
 def _preset(best: TrialRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -12,7 +12,7 @@ from optimizer.service.app import make_app
 from optimizer.service.context import Service
 from optimizer.service.routes.events import Watcher
 from optimizer.service.settings import ServiceSettings
-from optimizer.store import SensitivityRecord, TrialOutcome
+from optimizer.store import SensitivityRecord, Store, TrialOutcome
 from optimizer.store.schema import Trial
 from optimizer.workplace import Workplace
 from tests.models import tiny_model
@@ -130,6 +130,30 @@ def test_the_api_s_own_page(client: TestClient) -> None:
     page = client.get("/docs").text
     for path in client.get("/openapi.json").json()["paths"]:
         assert path in page
+
+
+def test_looking_again_reads_no_trial_before_another_has_ended(
+    client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ("/api/studies", "/api/studies/night", "/studies/night/progress", "/metrics", "/")
+    first = [client.get(path).text for path in paths]
+    read: list[int] = []
+    for name in ("ended_trials", "light_trials", "trials"):
+        whole = getattr(Store, name)
+        monkeypatch.setattr(
+            Store, name, lambda self, key, *more, whole=whole: read.append(key) or whole(self, key, *more)
+        )
+    assert [client.get(path).text for path in paths] == first
+    assert read == []
+    with settings.workplace.open_store() as store:
+        record = store.find_study("night")
+        assert record is not None
+        lease = store.acquire_lease(record.id, 60)
+        trial = store.start_trial(lease, origin="swap", recipe_id=1, size_bytes=90, params={})
+        store.finish_trial(lease, trial.id, TrialOutcome("complete", mean_kld=0.05))
+        store.release_lease(lease)
+    assert client.get("/api/studies/night").json()["best"]["mean_kld"] == 0.05
+    assert read != []
 
 
 def test_events_tell_what_changed(client: TestClient, settings: ServiceSettings) -> None:

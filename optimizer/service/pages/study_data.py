@@ -28,7 +28,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class StudyData:
-    """`record`: None while the study only waits in the queue. `view`: as `/api/studies/STUDY` shows it."""
+    """`record`: None while the study only waits in the queue. `view`: as `/api/studies/STUDY` shows it.
+
+    `trials`: without params and LAYER_TYPES.
+    """
 
     view: Mapping[str, Any]
     record: StudyRecord | None
@@ -105,7 +108,7 @@ def study_data(here: Service, name: str) -> StudyData:
     """Raises NotFound."""
     view = here.view(name)
     record = here.store.find_study(name)
-    trials = here.store.trials(record.id) if record else []
+    trials = here.store.light_trials(record.id) if record else []
     model = ((record.report if record else None) or {}).get("model") or {}
     known = model.get("parameters")
     if known is None and record is not None:
