@@ -108,3 +108,12 @@ def test_deleting(launcher: TestClient, settings: ServiceSettings) -> None:
     assert not (settings.workplace.studies / "fresh").exists()
     assert launcher.delete("/api/studies/night").status_code == 200
     assert launcher.get("/api/studies").json() == {"studies": []}
+
+
+def test_what_is_being_written_is_not_deleted(launcher: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = launcher.app.state.service.supervisor  # type: ignore[attr-defined]
+    monkeypatch.setattr(supervisor, "tick", lambda: None)  # it stays in the queue
+    supervisor.submit("export", "night", [], "tests", Path("night.gguf"))
+    answer = launcher.delete("/api/studies/night")
+    assert (answer.status_code, "export" in answer.json()["detail"]) == (409, True)
+    assert launcher.get("/api/studies/night").status_code == 200

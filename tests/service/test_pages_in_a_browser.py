@@ -4,7 +4,6 @@ Whatever the browser asks of another host than this one, or says in its console 
 """
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,28 +11,27 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from evaluators.runtime import Runtime
 from evaluators.settings import RuntimeSettings
 from optimizer.gguf.model_file import ModelFile
 from optimizer.service.app import PLOTLY
 from optimizer.service.pages import STATIC
+from tests.service.browsing import chromium, context_at, watched_page
 
 pytestmark = pytest.mark.long
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 REST = """\
 evaluation: {ctx_size: 128, chunks: 4, report_chunks: 4, probe_chunks: 2}
 baselines: {hybrids: false, variants: false}
 tracking: {mlflow: none, optuna: false}
 """
-SOON, LATER = 60_000, 300_000
-"""Milliseconds: for a page, for a search."""
+LATER = 300_000
+"""Milliseconds that a search may take."""
 
 
 @pytest.fixture(scope="module")
@@ -68,46 +66,14 @@ def _until_it_answers(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, "apt install chromium"
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
-def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
-    made = browser.new_context(base_url=address, accept_downloads=True)
-    made.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
-    made.set_default_timeout(SOON)
-    made.set_default_navigation_timeout(SOON)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    elsewhere: list[str] = []
-    wrong: list[str] = []
-
-    def look(url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
-            elsewhere.append(url)
-
-    context.on("request", lambda request: look(request.url))
-    made = context.new_page()
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("console", lambda said: wrong.append(said.text) if said.type == "error" and _ours(said.text) else None)
-    yield made
-    assert elsewhere == []
-    assert wrong == []
-
-
-def _ours(text: str) -> bool:
-    """Not Plotly's styles by attribute, which the policy refuses and its charts do without; nor what a newer request of
-    htmx replaced. An answer that failed has a line of the browser's own."""
-    return "Applying inline style" not in text and not text.startswith(("htmx:afterRequest", "htmx:sendAbort"))
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with context_at(browser, address) as context, watched_page(context) as made:
+        yield made
 
 
 def test_from_launch_to_a_file_that_loads(page: Page, tmp_path: Path) -> None:

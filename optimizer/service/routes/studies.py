@@ -84,6 +84,8 @@ def delete_study(study: str, request: Request, here: Here) -> dict[str, Any]:
     """Its trials, report, log and exports go; shards, references and evaluations stay for other studies."""
     here.view(study)
     here.supervisor.check_free(study)
+    if any(job.study == study and job.state != "ended" for job in here.supervisor.jobs()):
+        raise StudyError(f"an export of study {study} is being written; delete it when that has ended")
     here.audit.write(who(request), "delete", study=study)
     record = here.store.find_study(study)
     if record is not None:

@@ -7,9 +7,9 @@ function say(text) {
   document.querySelector("#said").textContent = text;
 }
 
-async function ask(url, body) {
+async function ask(url, body, method = "POST") {
   const answer = await fetch(url, {
-    method: "POST",
+    method,
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
@@ -61,6 +61,14 @@ function launch(button) {
     const yaml = document.querySelector(button.dataset.launch).textContent;
     const made = await ask("/api/studies", { yaml });
     location.assign(`/studies/${encodeURIComponent(made.study)}`);
+  });
+}
+
+// What is deleted was asked for twice: by the button that opened the dialog, and by the one in it.
+function remove(button) {
+  return busy(button, async () => {
+    await ask(button.dataset.delete, undefined, "DELETE");
+    location.assign("/");
   });
 }
 
@@ -122,6 +130,9 @@ document.addEventListener("click", (event) => {
   if (button.dataset.post) post(button);
   else if (button.dataset.launch) launch(button);
   else if (button.dataset.copy) copy(button);
+  else if (button.dataset.open) document.querySelector(button.dataset.open).showModal();
+  else if (button.dataset.close !== undefined) button.closest("dialog").close();
+  else if (button.dataset.delete) remove(button);
   else if (button.dataset.fill) {
     const field = document.querySelector(button.dataset.fill);
     field.value = button.dataset.value;
