@@ -4,6 +4,7 @@ A lease is a locked file that lists shards, relative to the bank's folder. Its l
 -9 leaves behind is told from what is in use.
 """
 
+import errno
 import fcntl
 import os
 import threading
@@ -15,6 +16,8 @@ from pathlib import Path
 
 _FOLDER = "leases"
 _GUARD = "bank.lock"
+_RELEASED = (errno.ENOENT, errno.ESTALE)
+"""What a file gives that another process has unlinked; the second on a folder of another machine."""
 
 
 class Lease:
@@ -56,16 +59,15 @@ def leased(root: Path) -> set[Path]:
     shards: set[Path] = set()
     for path in (root / _FOLDER).glob("*"):
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        try:
-            if _lock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB):
-                path.unlink(missing_ok=True)  # its process is gone
-                continue
-            shards.update(root / line for line in path.read_text().splitlines())
-        finally:
-            os.close(descriptor)
+            with path.open("rb") as lease:
+                if _lock(lease.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB):
+                    path.unlink(missing_ok=True)  # its process is gone
+                    continue
+                # From what was opened: its holder may have released it, and so unlinked it, meanwhile.
+                shards.update(root / line for line in lease.read().decode().splitlines())
+        except OSError as error:
+            if error.errno not in _RELEASED:
+                raise
     return shards
 
 

@@ -1,5 +1,6 @@
 """The shard bank: made once, found again, rebuilt when damaged, evicted when old, whole or not there."""
 
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -220,6 +221,25 @@ def test_a_lease_ends_when_it_is_let_go(bank: ShardBank, dense: Subject) -> None
     assert lease.add([path, path.with_name("missing.gguf")]) == {path}
     assert leased(bank.root) == {path, path.with_name("missing.gguf")}
     del lease
+    assert leased(bank.root) == set()
+
+
+def test_a_lease_that_ends_while_it_is_looked_at(
+    bank: ShardBank, dense: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bank.shard(dense.model, dense.model.by_name[NAME], "Q4_K", 1)
+    lease, flock = Lease(bank.root), fcntl.flock
+    lease.add([path])
+
+    def flock_and_release(descriptor: int, operation: int) -> None:
+        try:
+            flock(descriptor, operation)
+        finally:
+            if operation & fcntl.LOCK_SH:
+                lease.release()
+
+    monkeypatch.setattr(fcntl, "flock", flock_and_release)
+    assert leased(bank.root) == {path}
     assert leased(bank.root) == set()
 
 
