@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from distributed import Nanny
 
+from optimizer.execution.affinity import OnCores, cores_near
 from optimizer.execution.executor import EVALUATE, QUANTIZE, Role
 from optimizer.execution.node_settings import NodeSettings
 from optimizer.execution.tls import Certificates
@@ -24,11 +25,12 @@ AGAIN_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Post:
-    """One worker process. gpu: the only one that it sees; None: as this process."""
+    """One worker process. gpu: the only one that it sees; None: as this process. cores: it runs on; None: any."""
 
     role: Role
     number: int
     gpu: str | None = None
+    cores: frozenset[int] | None = None
 
 
 def posts_of(gpus: Sequence[str], evaluators: int, quantizers: int) -> list[Post]:
@@ -36,6 +38,19 @@ def posts_of(gpus: Sequence[str], evaluators: int, quantizers: int) -> list[Post
     evaluate = [Post(EVALUATE, number, gpu) for number, gpu in enumerate(gpus)]
     evaluate = evaluate or [Post(EVALUATE, number) for number in range(evaluators)]
     return evaluate + [Post(QUANTIZE, number) for number in range(quantizers)]
+
+
+def threads_of(posts: Sequence[Post]) -> int:
+    """What each evaluator gets by default: its share of the physical cores, of those near its GPU at most."""
+    logical = psutil.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
+    evaluators = [post for post in posts if post.role == EVALUATE]
+    share = physical // max(1, len(evaluators))
+    for post in evaluators:
+        if post.cores is not None:
+            beside = sum(other.cores is None or not other.cores.isdisjoint(post.cores) for other in evaluators)
+            share = min(share, len(post.cores) * physical // logical // beside)
+    return max(1, share)
 
 
 def run_worker(
@@ -48,10 +63,9 @@ def run_worker(
 ) -> None:
     """Until SIGINT or SIGTERM. `name`: what the workers' names begin with; by default the host."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    n_evaluators = sum(post.role == EVALUATE for post in posts)
+    posts = [replace(post, cores=cores_near(post.gpu, say)) if post.gpu is not None else post for post in posts]
     if node.threads is None:
-        cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-        node = replace(node, threads=max(1, cores // max(1, n_evaluators)))
+        node = replace(node, threads=threads_of(posts))
     asyncio.run(_run(scheduler, posts, node, certificates, say, f"{name or socket.gethostname()}-{os.getpid()}"))
 
 
@@ -90,6 +104,7 @@ async def _keep(
             memory_limit=0,  # shards and logits are mapped files: what looks like use is cache
             security=certificates.security() if certificates is not None else None,
             env=_environment(post, node),
+            plugins=() if post.cores is None else (OnCores(sorted(post.cores)),),
             local_directory=str(Path(node.folder) / "dask"),
             silence_logs=logging.CRITICAL,
         )
@@ -117,4 +132,7 @@ async def _keep(
 
 
 def _environment(post: Post, node: NodeSettings) -> dict[str, str]:
-    return node.as_environment() | ({"CUDA_VISIBLE_DEVICES": post.gpu} if post.gpu is not None else {})
+    if post.gpu is None:
+        return node.as_environment()
+    order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # CUDA's own default puts the fastest first
+    return node.as_environment() | {"CUDA_VISIBLE_DEVICES": post.gpu, "CUDA_DEVICE_ORDER": order}
