@@ -1,9 +1,12 @@
 """The `layerquant` command: Typer joins the commands, `main` turns every error into one line and an exit code."""
 
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 
 import typer
@@ -12,6 +15,8 @@ from evaluators.errors import EvaluationError
 from optimizer.errors import LayerquantError
 
 FAILURE, INTERRUPTED = 1, 130
+EXIT_CODE_VARIABLE = "LAYERQUANT_EXIT_CODE_FILE"
+"""Of the environment: where the exit code is written, for a service that was started anew and cannot wait for us."""
 SERVER = "--server"
 """The option that has a running service do a command's work."""
 
@@ -93,7 +98,15 @@ def _run_remotely(words: Sequence[str]) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, _interrupt)
-    sys.exit(run())
+    kept = os.environ.pop(EXIT_CODE_VARIABLE, None)
+    code = FAILURE
+    try:
+        code = run()
+    finally:
+        if kept is not None:
+            with suppress(OSError):
+                Path(kept).write_text(str(code), encoding="ascii")
+    sys.exit(code)
 
 
 def _interrupt(number: int, frame: object) -> None:

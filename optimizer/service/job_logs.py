@@ -21,6 +21,18 @@ def output_of(workplace: Workplace, job: Job) -> Path:
     return run_folder(workplace) / f"{job.id}.out" if job.kind in RUNS else log_of(workplace, job)
 
 
+def exit_code_of(workplace: Workplace, job: Job) -> int | None:
+    """What a run itself wrote down as it ended; None where it was killed before."""
+    try:
+        return int(code_file(workplace, job).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def code_file(workplace: Workplace, job: Job) -> Path:
+    return run_folder(workplace) / f"{job.id}.code"
+
+
 def run_folder(workplace: Workplace) -> Path:
     return workplace.studies / "service" / "runs"
 

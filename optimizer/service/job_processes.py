@@ -14,7 +14,7 @@ from pathlib import Path
 
 from optimizer.errors import LayerquantError
 from optimizer.service import processes
-from optimizer.service.job_logs import last_error, log_of, output_of
+from optimizer.service.job_logs import code_file, exit_code_of, last_error, log_of, output_of
 from optimizer.service.jobs import RUNS, Job, JobFile
 from optimizer.store import Store
 from optimizer.store.holder import Holder, current_holder, holder_of_process
@@ -50,6 +50,7 @@ class JobProcesses:
                 log_of(self._workplace, job),
                 self._lock_of(job),
                 output=output_of(self._workplace, job),
+                exit_code=code_file(self._workplace, job) if job.kind in RUNS else None,
                 program=self._rules.program,
                 database=self._workplace.database,
             )
@@ -110,6 +111,8 @@ class JobProcesses:
 
     def _end(self, job: Job, code: int | None) -> None:
         """code: None where nobody was there to see it."""
+        if code is None and job.kind in RUNS:
+            code = exit_code_of(self._workplace, job)
         failed = code not in (0, 130, None)
         if code is None and job.kind == "search":
             record = self._store.find_study(job.study)
@@ -117,7 +120,7 @@ class JobProcesses:
         log = log_of(self._workplace, job)
         error = (last_error(log) or f"it ended with exit code {code}") if failed else None
         if code is None and job.kind in RUNS:
-            error = last_error(log) or "it ended while no service was running; what it said shows how far it came"
+            error = last_error(log) or "it was killed while no service was running; what it said shows how far it came"
         self._jobs.change(job, state="ended", ended_at=time.time(), exit_code=code, error=error)
         self._lock_of(job).unlink(missing_ok=True)
 

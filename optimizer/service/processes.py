@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from optimizer.cli import EXIT_CODE_VARIABLE
 from optimizer.commands.options import DATABASE_VARIABLE
 from optimizer.errors import EngineError, StorageError
 from optimizer.progress import PROGRESS_VARIABLE
@@ -28,12 +29,14 @@ def start(
     lock: Path,
     *,
     output: Path | None = None,
+    exit_code: Path | None = None,
     program: Sequence[str] = LAYERQUANT,
     database: str | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Runs `layerquant ARGUMENTS` on that database, what it says appended to `log`. Raises StorageError or EngineError.
 
     output: for its standard output, where that is another file; then progress is told in lines, too.
+    exit_code: where it writes down how it ended, for a service that did not start it.
     The URL may hold a password: it goes through the environment.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
@@ -41,6 +44,8 @@ def start(
         environment[DATABASE_VARIABLE] = database
     if output not in (None, log):
         environment[PROGRESS_VARIABLE] = "lines"
+    if exit_code is not None:
+        environment[EXIT_CODE_VARIABLE] = str(exit_code.resolve())
     try:
         held = _take(lock)
     except OSError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.service.context import Service
-from optimizer.service.job_logs import log_of, output_of, run_folder
+from optimizer.service.job_logs import code_file, log_of, output_of, run_folder
 from optimizer.service.jobs import RUNS, Job
 from optimizer.service.problems import NotFound
 
@@ -52,7 +52,8 @@ def remove_files(here: Service, job: Job) -> None:
     kept = {name for other in here.supervisor.jobs() if other.id != job.id for name in other.writes}
     outputs = [here.outputs / name for name in job.writes if name not in kept]
     partial = [path.with_name(f"{path.name}.partial") for path in outputs]
-    for path in (log_of(workplace, job), output_of(workplace, job), *outputs, *partial):
+    said = (log_of(workplace, job), output_of(workplace, job), code_file(workplace, job))
+    for path in (*said, *outputs, *partial):
         path.unlink(missing_ok=True)
 
 

@@ -37,13 +37,17 @@ class Place:
         (self.models / "mine.yaml").write_text(SUITE)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url, self.log = f"http://127.0.0.1:{port}", (folder / "serve.log").open("ab")
+            self.port = free.getsockname()[1]
+        self.url, self.log = f"http://127.0.0.1:{self.port}", (folder / "serve.log").open("ab")
+        self.process = self.serve()
+
+    def serve(self) -> "subprocess.Popen[bytes]":
+        folders = ["--studies", str(self.studies), "--models", str(self.models)]
         self.process = subprocess.Popen(
-            [*LAYERQUANT, "serve", "--port", str(port), "--studies", str(self.studies), "--models", str(self.models)],
-            stdout=self.log, stderr=self.log,
-        )  # fmt: skip
+            [*LAYERQUANT, "serve", "--port", str(self.port), *folders], stdout=self.log, stderr=self.log
+        )
         eventually(self.answers)
+        return self.process
 
     def answers(self) -> bool:
         try:
@@ -129,3 +133,20 @@ def test_ctrl_c_stops_it_there_and_the_same_command_goes_on(place: Place) -> Non
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 130
+
+
+def test_a_service_that_is_killed_and_started_anew_loses_no_run(place: Place) -> None:
+    words = ("imatrix", "tiny.gguf", "--text", "long.txt", "-o", "kept.gguf", "-c", "64", "--chunks", "600")
+    process = place.remote(words)
+    assert process.stderr is not None
+    assert "importance matrix" in process.stderr.readline()  # it is at work
+    place.process.kill()
+    place.process.wait()
+    place.serve()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "here: kept.gguf" in err
+    last = httpx2.get(f"{place.url}/api/runs").json()["runs"][-1]
+    assert (last["state"], last["exit_code"], last["error"]) == ("ended", 0, None)
+    there = place.studies / "service" / "files" / "kept.gguf"
+    assert (place.here / "kept.gguf").read_bytes() == there.read_bytes()

@@ -1,5 +1,6 @@
 """Jobs as processes: queued, found again, never doubled, stopped as by Ctrl-C. The search is a small script here."""
 
+import json
 import os
 import signal
 import subprocess
@@ -238,3 +239,53 @@ def test_one_service_a_folder(stage: Stage) -> None:
     stage.serve()
     with pytest.raises(StudyError, match="another service"):
         Supervisor(stage.workplace, stage.store, Rules())
+
+
+def test_a_command_takes_a_search_s_place_and_a_check_does_not(stage: Stage) -> None:
+    supervisor = stage.serve()
+    stage.submit("one")
+    command = supervisor.submit("command", "", [str(stage.script("two"))], "tests")
+    supervisor.submit("check", "", [str(stage.script("three"))], "tests")
+    stage.submit("four")
+    eventually(lambda: stage.began("one") == stage.began("three") == 1)
+    assert (stage.began("two"), stage.began("four")) == (0, 0)
+    (stage.script("one") / "end").touch()
+    eventually(lambda: stage.state("one") == "ended" and stage.began("two") == 1)
+    assert stage.state("four") == "queued"
+    assert supervisor.stop_run(command)
+    eventually(lambda: stage.state("four") == "running")
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+@pytest.mark.parametrize("code", [0, 2, None])
+def test_how_a_command_ended_is_known_from_itself_and_not_invented(stage: Stage, code: int | None) -> None:
+    first = stage.serve()
+    made = first.submit("command", "", [str(stage.script("one"))], "tests", writes=["x.gguf"])
+    first.tick()
+    eventually(lambda: stage.began("one") == 1)
+    child = first._processes.children[made.id]
+    again = stage.serve()
+    found = again.run(made.id)
+    assert found is not None
+    assert (found.state, found.writes) == ("running", ("x.gguf",))
+    with pytest.raises(StudyError, match=r"x\.gguf is being written"):
+        again.submit("command", "", [], "tests", writes=["x.gguf"])
+    if code is not None:  # as `layerquant` itself does
+        (stage.workplace.studies / "service" / "runs" / f"{made.id}.code").write_text(str(code))
+    stage.end_all()
+    child.wait(10)
+    again.tick()
+    ended = again.run(made.id)
+    assert ended is not None
+    assert (ended.state, ended.exit_code) == ("ended", code)
+    expected = {0: "None", 2: "it ended with exit code 2", None: "killed"}[code]
+    assert expected in str(ended.error)
+
+
+def test_a_queue_of_an_older_version_is_read(stage: Stage) -> None:
+    stage.serve()
+    path = stage.workplace.studies / "service" / "jobs.json"
+    row = {"id": 3, "kind": "search", "study": "one", "arguments": ["search"], "by": "x", "submitted_at": 1.0}
+    path.write_text(json.dumps([row | {"state": "ended"}]))
+    supervisor = stage.serve()
+    assert [(job.id, job.arguments, job.writes) for job in supervisor.jobs()] == [(3, ("search",), ())]
