@@ -3,8 +3,6 @@ cluster, kept in PostgreSQL, shown by MLflow, its winner taken home."""
 
 import json
 import shutil
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from optimizer.errors import LayerquantError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.service.client import Client
 from tests.deployment.lab import Lab
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.long,
@@ -36,18 +35,6 @@ SETTINGS = {
     "baselines": {"presets": False, "hybrids": False, "variants": False},
     "tracking": {"optuna": False},
 }
-
-
-def eventually(condition: Callable[[], bool], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except LayerquantError:
-            pass
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.5)
 
 
 def test_a_search_from_the_api_to_the_winner_at_home(lab: Lab, tmp_path: Path) -> None:
@@ -86,8 +73,8 @@ def _search(lab: Lab, client: Client) -> None:
         assert found["state"] not in ("failed", "interrupted"), client.text("api/studies/night/log")
         return found
 
-    eventually(lambda: study()["trials"]["complete"] >= 1, 900)
-    eventually(lambda: study()["state"] == "finished", 900)
+    eventually(lambda: study()["trials"]["complete"] >= 1, 900, not_yet=(LayerquantError,))
+    eventually(lambda: study()["state"] == "finished", 900, not_yet=(LayerquantError,))
     trials = client.get("api/studies/night/trials")["trials"]
     done = [each for each in trials if each["state"] in ("complete", "pruned")]
     assert len(done) == SETTINGS["trials"]
@@ -123,7 +110,9 @@ def _check_mlflow(lab: Lab, client: Client, trials: list[dict[str, Any]]) -> Non
 def _take_home(client: Client, folder: Path) -> None:
     report = client.get("api/studies/night/report")
     job = client.post("api/studies/night/exports/gguf")
-    eventually(lambda: client.get("api/studies/night/exports")["exports"][-1]["state"] == "ended", 120)
+    eventually(
+        lambda: client.get("api/studies/night/exports")["exports"][-1]["state"] == "ended", not_yet=(LayerquantError,)
+    )
     output = folder / "winner.gguf"
     n_bytes = client.download(f"api/studies/night/exports/files/{job['file']}", output)
     assert report["best"]["size_bytes"] <= n_bytes <= report["budget_bytes"]

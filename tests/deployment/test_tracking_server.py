@@ -1,7 +1,7 @@
 """MLflow as docker-compose.yml starts it, over PostgreSQL: what it keeps of a search, and what its absence costs."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.deployment.lab import Lab
 from tests.proxy import Proxy
 from tests.store.studies import Fixture, new_study
 from tests.tracking.test_mlflow import runs
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.long,
@@ -39,13 +40,6 @@ def finish_one(study: Fixture, kld: float) -> float:
     began = time.monotonic()
     study.finish(study.start(layer_types='[[0,"Q4_K_M"]]'), kld)
     return time.monotonic() - began
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.1)
 
 
 def test_a_server_that_is_cut_and_stalls_gets_everything_once(

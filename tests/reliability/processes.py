@@ -108,13 +108,6 @@ def run(
     return command
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 300.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
 def _run(arguments: list[str], log: Path, fault: Fault | None, changes: Changes) -> None:
     """In the new process."""
     from evaluators.fake import FakeEvaluator

@@ -10,8 +10,9 @@ import pytest
 from optimizer.store import Store
 from optimizer.store.location import DATABASE_NAME
 from tests.postgres import private_server
-from tests.reliability.processes import Changes, Command, eventually, run, start
+from tests.reliability.processes import Changes, Command, run, start
 from tests.reliability.states import NAME, end_state
+from tests.waiting import eventually
 
 SHORT_LEASE = (
     ("optimizer.store.leases:Leases.acquire_lease.__defaults__", (4.0,)),
@@ -29,7 +30,7 @@ def test_on_one_host_the_second_is_refused(config: Path, left_alone: dict[str, A
     options = ["search", config, "--studies", place]
     first = start(options, place / "first.log", changes=Changes(seconds_per_score=0.05))
     try:
-        eventually(lambda: trials_there(place) > 1)
+        eventually(lambda: trials_there(place) > 1, 300)
         freeze(first, place)
         second = run(options, place / "second.log")
         assert second.process.exitcode == 1
@@ -63,7 +64,7 @@ def taken_over(config: Path, place: Path, database: str | None) -> None:
     first = start(options, place / "first.log", changes=Changes(SHORT_LEASE, "alpha", 0.05))
     second: Command | None = None
     try:
-        eventually(lambda: trials_there(database or place) > 1)
+        eventually(lambda: trials_there(database or place) > 1, 300)
         freeze(first, database or place)
         second = start(options, place / "second.log", changes=Changes(SHORT_LEASE, "beta"))
         assert second.wait() == 0, second.output

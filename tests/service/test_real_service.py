@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from optimizer.service.client import Client
 from optimizer.store.holder import holder_of_process
 from optimizer.workplace import Workplace
 from tests.store.studies import new_study
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 
@@ -51,7 +51,7 @@ class Server:
                  "--studies", str(self.folder / "studies")],
                 stdout=log, stderr=log,
             )  # fmt: skip
-        eventually(lambda: self.client.get("api/health")["status"] == "ok", 60)
+        eventually(lambda: self.client.get("api/health")["status"] == "ok", 60, not_yet=(LayerquantError,))
 
     def kill(self) -> None:
         assert self.process is not None
@@ -62,18 +62,6 @@ class Server:
         shown = self.client.get("api/studies/night")
         assert isinstance(shown, dict)
         return shown
-
-
-def eventually(condition: Callable[[], bool], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except LayerquantError:
-            pass
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -92,7 +80,7 @@ def test_killing_the_service_in_mid_search_loses_nothing(server: Server) -> None
     tree = {key: demo[key] for key in ("model", "budget", "units", "search_text", "report_text") if key in demo}
     made = server.client.post("api/studies", {"config": tree | SETTINGS})
     assert made["state"] in ("queued", "starting", "running")
-    eventually(lambda: server.study()["trials"]["complete"] >= 2, 300)
+    eventually(lambda: server.study()["trials"]["complete"] >= 2, 300, not_yet=(LayerquantError,))
     holder = server.study()["holder"]
     pid = int(holder.split()[1])
     searching = holder_of_process(pid)
@@ -107,10 +95,10 @@ def test_killing_the_service_in_mid_search_loses_nothing(server: Server) -> None
 
     answer = server.client.post("api/studies/night/stop")
     assert answer["stop_requested"]
-    eventually(lambda: server.study()["state"] == "paused", 120)
+    eventually(lambda: server.study()["state"] == "paused", 120, not_yet=(LayerquantError,))
     before = server.client.get("api/studies/night/trials")["trials"]
     server.client.post("api/studies/night/resume")
-    eventually(lambda: server.study()["state"] == "finished", 600)
+    eventually(lambda: server.study()["state"] == "finished", 600, not_yet=(LayerquantError,))
     after = server.client.get("api/studies/night/trials")["trials"]
     done = [each for each in before if each["state"] == "complete"]
     assert after[: len(done)] == done
@@ -128,7 +116,7 @@ def _export(server: Server) -> None:
     def ended() -> bool:
         return bool(server.client.get("api/studies/night/exports")["exports"][-1]["state"] == "ended")
 
-    eventually(ended, 120)
+    eventually(ended, 120, not_yet=(LayerquantError,))
     output = server.folder / "winner.gguf"
     n_bytes = server.client.download(f"api/studies/night/exports/files/{job['file']}", output)
     assert report["best"]["size_bytes"] <= n_bytes <= report["budget_bytes"]
