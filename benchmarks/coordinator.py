@@ -1,6 +1,7 @@
 """What the coordinator adds to a trial, and how long the commands that look take with a full store.
 
 usage: python -m benchmarks.coordinator [--told 1000] [--last 50] [--stored 10000] [--scratch DIR] [--databases A,B]
+       python -m benchmarks.coordinator --told 0 --databases postgresql       the commands alone, on PostgreSQL
 
 A real search of a 64-layer model of tiny tensors, by tensors (450 units, 6 types), with real shards, store and sampler;
 the evaluator is a fake one, and its own time is taken off. Shown is wall time a trial over the last trials: ask,
@@ -38,6 +39,7 @@ from tests.postgres import private_server
 
 LAYERS = 64
 COMMANDS = ("status", "trials", "report")
+DATABASES = ("sqlite", "postgresql")
 
 
 class TimedEvaluator(FakeEvaluator):
@@ -136,12 +138,15 @@ def command_seconds(command: str, folder: Path, database: str | None) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--told", type=int, default=1000)
-    parser.add_argument("--last", type=int, default=50)
-    parser.add_argument("--stored", type=int, default=10_000)
+    parser.add_argument("--told", type=int, default=1000, help="trials before those that are timed; 0: time none")
+    parser.add_argument("--last", type=int, default=50, help="trials that are timed")
+    parser.add_argument("--stored", type=int, default=10_000, help="trials that the commands find; 0: run none")
     parser.add_argument("--scratch", type=Path, help="folder for the model and its shards, such as one in memory")
-    parser.add_argument("--databases", default="sqlite,postgresql")
+    parser.add_argument("--databases", default=",".join(DATABASES), help="which of the two, in this order")
     options = parser.parse_args()
+    kinds = options.databases.split(",")
+    if not {*kinds} <= {*DATABASES}:
+        parser.error(f"--databases {options.databases}: write one of {', '.join(DATABASES)}, or both with a comma")
     with ExitStack() as stack:
         folder, studies = (
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerquant-coordinator-", dir=each)))
@@ -151,7 +156,7 @@ def main() -> None:
         for text in ("search", "report"):
             (folder / f"{text}.txt").write_text(text * 4000)
         bank = folder / "bank"
-        for kind in options.databases.split(","):
+        for kind in kinds:
             database = None
             if kind == "postgresql":
                 database = stack.enter_context(private_server(durable=True)).new_database()
