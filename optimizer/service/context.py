@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from optimizer.commands.studies import status_object
 from optimizer.service.audit import Audit
 from optimizer.service.elsewhere import Elsewhere
-from optimizer.service.jobs import Job
+from optimizer.service.jobs import Job, what_it_waits_for
 from optimizer.service.places import Places
 from optimizer.service.problems import NotFound
 from optimizer.service.settings import ServiceSettings
@@ -71,7 +71,8 @@ class Service:
     def _view(self, record: StudyRecord | None, job: Job | None, name: str) -> dict[str, Any]:
         shown = _nothing_yet(name) if record is None else self._status(record)
         state = shown_state(None if record is None else shown["state"], job)
-        return shown | {"state": state, "job": None if job is None else job.as_json()}
+        phase = what_it_waits_for(job, self.supervisor.jobs()) or shown["phase"]
+        return shown | {"state": state, "phase": phase, "job": None if job is None else job.as_json()}
 
     def _status(self, record: StudyRecord) -> dict[str, Any]:
         return status_object(self.store, record, self.summaries.of(self.store, record).standing)

@@ -55,6 +55,18 @@ class Job:
         }
 
 
+def what_it_waits_for(job: Job | None, jobs: Iterable[Job]) -> str | None:
+    """In words, of one that queues for a place among the heavy ones; None where no job of ours is in its way."""
+    if job is None or job.state != "queued" or job.kind not in HEAVY:
+        return None
+    others = [
+        f"study {each.study}" if each.study else f"run {each.id} ({each.arguments[0]})"
+        for each in jobs
+        if each.state == "running" and each.kind in HEAVY
+    ]
+    return f"waits for {', '.join(others)}" if others else None
+
+
 class JobFile:
     """All jobs by number, written whole at every change. One service at a time uses it."""
 

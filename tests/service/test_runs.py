@@ -232,6 +232,23 @@ def test_it_takes_its_turn_and_light_ones_do_not_wait(service: TestClient) -> No
     assert ended(service, first["id"])["exit_code"] == 130
 
 
+def test_a_study_says_what_it_waits_for(service: TestClient, settings: ServiceSettings) -> None:
+    number = post(service, "eval", "tiny.gguf", "-t", "7").json()["id"]
+    supervisor = service.app.state.service.supervisor  # type: ignore[attr-defined]
+    until = time.monotonic() + 20
+    while service.get(f"/api/runs/{number}").json()["state"] != "running":
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    supervisor.submit("search", "night", ["--threads=7"], "tests")
+    shown = service.get("/api/studies/night").json()
+    assert (shown["state"], shown["phase"]) == ("queued", f"waits for run {number} (eval)")
+    for page in ("/", "/studies/night"):
+        assert f"waits for run {number} (eval)" in service.get(page).text
+    assert service.post("/api/studies/night/stop").json()["phase"] is None
+    service.post(f"/api/runs/{number}/stop")
+    ended(service, number)
+
+
 def test_two_do_not_write_one_file(service: TestClient) -> None:
     words = ("tiny.gguf", "--recipe", "Q8_0", "-o", "x.gguf")
     first = post(service, "quantize", *words, "--threads", "7").json()["id"]

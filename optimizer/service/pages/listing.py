@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from optimizer.service.context import Here, Service, shown_state
-from optimizer.service.jobs import Job
+from optimizer.service.jobs import Job, what_it_waits_for
 from optimizer.service.pages.rendering import duration_text, page_router, render
 from optimizer.service.pages.study_data import label_of
 from optimizer.store import StudyRecord
@@ -65,14 +65,15 @@ def _studies(here: Service) -> list[Listed]:
 
 def _listed(here: Service, name: str, record: StudyRecord | None, job: Job | None) -> Listed:
     error = (job.error if job else None) or ""
+    waits = what_it_waits_for(job, here.supervisor.jobs())
     if record is None:
-        return Listed(name, shown_state(None, job), error=error)
+        return Listed(name, shown_state(None, job), phase=waits or "", error=error)
     status, found = here.store.status(record.id), here.summaries.of(here.store, record)
     state, best, preset = shown_state(status.state, job), found.best, found.preset
     return Listed(
         name=name,
         state=state,
-        phase=status.phase or "",
+        phase=waits or status.phase or "",
         done=status.trials["complete"] + status.trials["pruned"],
         total=status.target_trials,
         left=duration_text(status.eta_seconds) if state in ACTIVE else "",
