@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.02
 
 
 def eventually(

@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.models import tiny_model
-from tests.service.test_supervisor import eventually
 from tests.sources.hub_server import FakeHub, fake_hub
+from tests.waiting import eventually
 
 HUB_MODEL = "hf://o/r/tiny.gguf"
 

@@ -12,8 +12,9 @@ import pytest
 from optimizer.errors import StorageError
 from optimizer.service import job_processes, jobs, processes
 from optimizer.service.jobs import JobFile
-from tests.service.test_supervisor import Stage, eventually
+from tests.service.test_supervisor import Stage
 from tests.store.studies import new_study
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 

@@ -5,14 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.models import tiny_model
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 
@@ -70,13 +70,6 @@ class Place:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         return out, err
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from optimizer.service.job_processes import Rules
 from optimizer.service.jobs import Job
 from optimizer.service.supervisor import Supervisor
 from optimizer.workplace import Workplace
+from tests.waiting import eventually
 
 FAKE = """
 import pathlib, signal, sys, time
@@ -89,13 +90,6 @@ class Stage:
             self.children += self.supervisor._processes.children.values()
         for child in self.children:
             child.wait(10)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.02)
 
 
 @pytest.fixture
