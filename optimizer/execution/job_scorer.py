@@ -61,6 +61,10 @@ class JobScorer:
             self._roster.look()
         return max(1, self._roster.slots)
 
+    @property
+    def idle(self) -> int:
+        return self._roster.idle
+
     def engine(self) -> EngineInfo:
         return self._engine
 

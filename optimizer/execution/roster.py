@@ -133,6 +133,11 @@ class Roster:
         with self._changed:
             return len(self._fit())
 
+    @property
+    def idle(self) -> int:
+        with self._changed:
+            return sum(not self._busy[name] for name in self._fit())
+
     def take(self, recipe: Recipe | None = None) -> str | None:
         """A free worker, the nearest to the recipe's shards; None after a second without one. Raises EngineError when
         all that are there are refused.

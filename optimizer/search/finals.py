@@ -52,7 +52,7 @@ class Finals:
         self._measurer: Measurer | None = None
         self._lock = threading.Lock()
         """Several may play at a time: the text is opened by the first."""
-        self._incumbents = SharedMeasuring()
+        self._together = SharedMeasuring()
 
     def play(self, challenger: Recipe, incumbent: Recipe, entrants: int, label: str) -> FinalVerdict | None:
         """entrants: finals of this budget so far, this one included. None where the text has no fresh chunk left.
@@ -69,10 +69,10 @@ class Finals:
         batch, spent = measurer.batch, 0
         first = min(last, self._seen + max(2, ceil(FIRST_SHARE * self._chunks / batch) * batch))
         for start, n_chunks in ((self._seen, first), (first, last)):
-            ours = measurer.measure(challenger, n_chunks, label)
-            new = range(start, n_chunks)
-            theirs, tokens = self._incumbents.measure(measurer, incumbent, new, f"{label}: the incumbent")
-            spent += ours.new_tokens + tokens
+            new, said = range(start, n_chunks), f"{label}: the incumbent"
+            ours, tokens = self._together.measure(measurer, challenger, new, label, is_shared=False)
+            theirs, more = self._together.measure(measurer, incumbent, new, said, is_shared=True)
+            spent += tokens + more
             fresh = range(self._seen, n_chunks)
             found = compare({c: ours.by_chunk[c] for c in fresh}, {c: theirs.by_chunk[c] for c in fresh})
             if n_chunks == last or is_clear(found, entrants):

@@ -40,6 +40,10 @@ class LocalScorer:
     def slots(self) -> int:
         return 1
 
+    @property
+    def idle(self) -> int:
+        return 0
+
     def engine(self) -> EngineInfo:
         return self.evaluator.engine()
 

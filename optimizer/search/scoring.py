@@ -49,6 +49,11 @@ class Scorer(Protocol):
         """Calls that can be at work at the same time, as it is now; 1 at least."""
         ...
 
+    @property
+    def idle(self) -> int:
+        """Slots that no call uses now."""
+        ...
+
     def engine(self) -> EngineInfo:
         """The engine of all scores."""
         ...

@@ -1,7 +1,7 @@
-"""One recipe's chunks that several trials wait for: each measures a piece that nobody has begun, so that none idles."""
+"""One recipe's chunks by several evaluators: by those whose trials wait for them, and by those that have no work."""
 
 import threading
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from math import ceil
 
 from optimizer.recipes.recipe import Recipe
@@ -9,33 +9,51 @@ from optimizer.search.measuring import Measurement, Measurer
 
 
 class SharedMeasuring:
-    """Safe for several threads, whose pieces must come from one measurer."""
+    """Safe for several threads, whose pieces must come from one measurer. Who asks for chunks measures a piece that
+    nobody has begun, and so do idle evaluators for it; then it waits for the pieces of the others.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begun: dict[tuple[str, int], Future[None]] = {}
 
-    def measure(self, measurer: Measurer, recipe: Recipe, chunks: range, label: str) -> tuple[Measurement, int]:
+    def measure(
+        self, measurer: Measurer, recipe: Recipe, chunks: range, label: str, *, is_shared: bool
+    ) -> tuple[Measurement, int]:
         """The score on chunks 0 … chunks.stop - 1, once all of `chunks` are there, and the tokens evaluated by the
-        caller for it. Raises EvaluationError; what another caller did not get, this one measures itself.
+        caller for it. is_shared: whether other trials may want the same. Raises EvaluationError; what another caller
+        did not get, this one measures itself.
         """
-        share = ceil(len(chunks) / measurer.scorer.slots / measurer.batch) * measurer.batch
-        pieces, tokens = [], 0
-        for start in chunks[::share]:
-            piece, is_mine = self._begin(recipe, start)
-            pieces.append(piece)
-            if is_mine:
-                try:
-                    part = range(start, min(start + share, chunks.stop))
-                    tokens += measurer.measure_chunks(recipe, part, label).new_tokens
-                finally:
-                    piece.set_result(None)
-        wait(pieces)
+        idle = measurer.scorer.idle
+        evaluators = max(1 + idle, measurer.scorer.slots if is_shared else 1)
+        share = ceil(len(chunks) / evaluators / measurer.batch) * measurer.batch
+        starts = chunks[::share]
+
+        def measure_pieces() -> int:
+            tokens = 0
+            for start in starts:
+                piece = self._begin(recipe, start)
+                if piece is not None:
+                    try:
+                        part = range(start, min(start + share, chunks.stop))
+                        tokens += measurer.measure_chunks(recipe, part, label).new_tokens
+                    finally:
+                        piece.set_result(None)
+            return tokens
+
+        helpers = min(idle, len(starts) - 1)
+        if helpers:
+            with ThreadPoolExecutor(1 + helpers, thread_name_prefix="pieces") as pool:
+                tokens = sum(future.result() for future in [pool.submit(measure_pieces) for _ in range(1 + helpers)])
+        else:
+            tokens = measure_pieces()
+        wait([self._begun[recipe.key, start] for start in starts])
         whole = measurer.measure(recipe, chunks.stop, label)
         return whole, tokens + whole.new_tokens
 
-    def _begin(self, recipe: Recipe, start: int) -> tuple[Future[None], bool]:
+    def _begin(self, recipe: Recipe, start: int) -> Future[None] | None:
+        """The piece to measure; None where another has begun it."""
         with self._lock:
-            found = self._begun.get((recipe.key, start))
-            piece = found or self._begun.setdefault((recipe.key, start), Future())
-            return piece, found is None
+            if (recipe.key, start) in self._begun:
+                return None
+            return self._begun.setdefault((recipe.key, start), Future())

@@ -28,7 +28,7 @@ def test_work_that_is_given_back_is_done_again_before_it_ends(slots: int) -> Non
         done.append(work)
         return work + 10 if work in (1, 4) else None
 
-    Crew(SimpleNamespace(slots=slots), begin, lambda work: 2 * work, end).run()  # type: ignore[arg-type]  # slots is all
+    Crew(SimpleNamespace(slots=slots), begin, lambda work: 2 * work, end).run()
     assert sorted(done) == [0, 1, 2, 3, 4, 5, 11, 14]
 
 
@@ -37,8 +37,8 @@ class Chunks:
 
     batch = 2
 
-    def __init__(self, callers: int, together: int, fails_at: int | None = None) -> None:
-        self.scorer = SimpleNamespace(slots=callers)
+    def __init__(self, slots: int, together: int, *, idle: int = 0, fails_at: int | None = None) -> None:
+        self.scorer = SimpleNamespace(slots=slots, idle=idle)
         self.evaluated: list[int] = []
         self._known, self._fails_at = set[int](), fails_at
         self._together = threading.Barrier(together)
@@ -67,7 +67,8 @@ def share(chunks: Chunks, callers: int) -> list[Any]:
 
     def measure(_: int) -> Any:
         try:
-            return shared.measure(chunks, RECIPE, range(4, 20), "trial")  # type: ignore[arg-type]  # a text that measures
+            measurer: Any = chunks
+            return shared.measure(measurer, RECIPE, range(4, 20), "trial", is_shared=callers > 1)
         except EvaluationError as error:
             return error
 
@@ -88,6 +89,14 @@ def test_one_alone_measures_them_at_once() -> None:
     chunks = Chunks(1, together=1)
     chunks.measure(RECIPE, 4)
     ((_, tokens),) = share(chunks, 1)
+    assert tokens == 16
+
+
+def test_idle_evaluators_measure_for_one_trial() -> None:
+    chunks = Chunks(4, together=3, idle=2)
+    chunks.measure(RECIPE, 4)
+    ((whole, tokens),) = share(chunks, 1)
+    assert sorted(chunks.evaluated) == sorted(whole.by_chunk) == list(range(20))
     assert tokens == 16
 
 

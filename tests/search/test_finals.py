@@ -24,7 +24,7 @@ class Text:
     """A measurer that knows each recipe's KLD by chunk, and remembers what it was asked for."""
 
     def __init__(self, n_chunks: int, **by_type: list[float]) -> None:
-        self.text, self.batch, self.scorer = SimpleNamespace(n_chunks=n_chunks), 4, SimpleNamespace(slots=1)
+        self.text, self.batch, self.scorer = SimpleNamespace(n_chunks=n_chunks), 4, SimpleNamespace(slots=1, idle=0)
         self._by_type, self._known, self.asked = by_type, dict[str, int](), list[int]()
 
     def measure_chunks(self, recipe: Recipe, chunks: range, label: str = "") -> Any:
