@@ -18,7 +18,7 @@ from optimizer.errors import ConfigError
 from optimizer.store import StudyRecord
 from optimizer.tracking.names import EXPERIMENT, STUDY_TAG, study_tag
 
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 3.0
 KEPT_SECONDS = 30.0
 MAX_BYTES = 4 << 20
 
