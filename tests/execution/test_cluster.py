@@ -15,6 +15,7 @@ from optimizer.config import ExecutionSettings
 from optimizer.errors import ConfigError
 from optimizer.execution.opening import open_scorer
 from optimizer.execution.tls import Certificates
+from optimizer.search.at_work import AtWork
 from optimizer.search.runner import Outcome, run_search
 from tests.execution.clusters import Cluster, make_certificates, wait_for
 from tests.execution.hosts import separate_hosts
@@ -37,6 +38,12 @@ class ClusterSearch(WorkersSearch):
         with self.workplace.open_store() as store:
             study = store.find_study(self.name)
             return 0 if study is None else study.tokens_evaluated
+
+    def at_work(self) -> AtWork | None:
+        """As `layerquant status` would find it now."""
+        with self.workplace.open_store() as store:
+            study = store.find_study(self.name)
+            return None if study is None else AtWork.of(study.progress)
 
     def during(self, happens: Callable[[], None], cluster: Cluster) -> Outcome:
         """The search, with something that happens once it has evaluated a little."""
@@ -144,13 +151,16 @@ def test_machines_are_separate_hosts(tmp_path: Path, alone: list[tuple[Any, ...]
             second = cluster.start_worker("second")
             wait_for(lambda: all("works for" in cluster.log(name) for name in ("first", "second")))
             search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
+            machines = 2 if hosts.prefixes else 1
 
             def cut() -> None:
                 """The second machine is gone from the network, and nobody says good-bye."""
+                wait_for(lambda: search.at_work() == AtWork(2, machines))
                 if not hosts.cut("second"):
                     os.killpg(second.pid, signal.SIGKILL)
 
             assert search.during(cut, cluster).finished
+            assert search.at_work() == AtWork(1, 1)
             assert search.trials() == alone
         finally:
             cluster.end()
