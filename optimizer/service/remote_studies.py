@@ -8,7 +8,7 @@ from optimizer.commands.search import settings_given
 from optimizer.commands.shown import out, print_json
 from optimizer.commands.studies import show_statuses
 from optimizer.config import find_file, read_yaml
-from optimizer.errors import StudyError
+from optimizer.errors import ConfigError, StudyError
 from optimizer.service.client import Client
 
 Options = Mapping[str, Any]
@@ -42,6 +42,12 @@ def ask_stop(client: Client, options: Options) -> None:
 
 
 def ask_resume(client: Client, options: Options) -> None:
+    for each in ("workers", "cluster", "tls_ca", "tls_cert", "tls_key"):
+        if options[each] is not None:
+            raise ConfigError(
+                f"--{each.replace('_', '-')} does not go with --server: the service resumes a study where it ran; "
+                "resume it on its machine to move it"
+            )
     wanted = {key: options[key] for key in ("trials", "hours") if options[key] is not None}
     answer = client.post(f"{path_of(_chosen(client, options))}/resume", wanted)
     if options["as_json"]:

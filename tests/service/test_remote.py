@@ -155,6 +155,13 @@ def test_stop_and_resume(call: Call, client: TestClient) -> None:
     client.post("/api/studies/night/stop", json={"at_once": True})
 
 
+def test_a_service_resumes_where_the_study_ran(call: Call, client: TestClient) -> None:
+    code, _, said = call("resume", "night", "--workers", "2")
+    assert code == 2
+    assert "--workers does not go with --server" in said
+    assert client.get("/api/studies/night").json()["job"] is None
+
+
 def test_a_search_is_planned_by_the_service(call: Call) -> None:
     code, _, err = call("search", "/etc/absent.gguf", "--budget", "4bpw")
     assert code == 2
