@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.cluster.__main__ as cluster
 from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
@@ -86,6 +87,11 @@ def test_the_page_of_costs_is_made_from_the_figures() -> None:
     assert fill(page, COST_TABLES, figures) == page
     for make in COST_TABLES:
         assert f"<!-- {make.__name__} -->" in page
+
+
+def test_the_table_of_many_evaluators_is_made_from_the_figures() -> None:
+    page = cluster.PAGE.read_text(encoding="utf-8")
+    assert fill(page, [cluster.efficiency], json.loads(cluster.FIGURES.read_text(encoding="utf-8"))) == page
 
 
 def test_the_page_of_behaviour_is_made_from_the_figures() -> None:
