@@ -27,7 +27,7 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.scoring import MeasuredText
 
 DEATHS = 3
-"""Workers that may end with one job before it is given up."""
+"""Workers that may end with one job before it is given up; one that is started again has another name."""
 RECONNECT_SECONDS = 5.0
 SETTLING_SECONDS = 60.0
 """Workers leave and come again for a while after their scheduler was away; their ends say nothing about the job."""
@@ -125,7 +125,7 @@ class JobScorer:
         return ReferenceName(text.reference.name, self._text(text.path, text.sha256), text.n_chunks)
 
     def _do(self, job: Job, recipe: Recipe | None = None) -> object:
-        deaths = 0
+        ended: set[str] = set()
         if recipe is not None and recipe.key in self._given_up:
             raise Quarantined(self._given_up[recipe.key])
         while True:
@@ -136,8 +136,10 @@ class JobScorer:
                 except (WorkerRefused, StorageError) as reason:
                     self._roster.refuse(worker, str(reason))
                 except WorkerLost as lost:
-                    deaths += not self._is_settling
-                    if deaths == DEATHS:
+                    self._roster.lose(worker)
+                    if not self._is_settling:
+                        ended.add(worker)  # a loss of one worker may be noticed more than once
+                    if len(ended) == DEATHS:
                         said = f"given up: {DEATHS} workers ended with it, the last: {lost}"
                         if recipe is not None:
                             self._given_up[recipe.key] = said

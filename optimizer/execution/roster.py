@@ -155,6 +155,12 @@ class Roster:
                 self._locality.note(self._hosts[best], recipe)
             return best
 
+    def lose(self, name: str) -> None:
+        """It ended: until the next look shows it again, nobody is sent to it."""
+        with self._changed:
+            self._hosts.pop(name, None)
+            self._facts.pop(name, None)
+
     def give_back(self, name: str) -> None:
         with self._changed:
             self._busy[name] -= 1

@@ -1,7 +1,7 @@
 """Searches on fake evaluators, by executors in place of the plain scorer."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -92,12 +92,17 @@ class WorkersSearch(Search):
 
 
 class MortalExecutor(LocalExecutor):
-    """Loses the worker of every job for which `fatal` holds, as if its process had died; it comes back at once."""
+    """Loses the worker of every job for which `fatal` holds, as if its process had died; then all are started again,
+    under new names.
+    """
 
     def __init__(self, nodes: list[Node], fatal: Callable[[object], bool]) -> None:
         super().__init__(nodes)
         self._fatal = fatal
         self.deaths = 0
+
+    def workers(self, role: Role) -> Mapping[str, str]:
+        return {f"{name}-{self.deaths}": host for name, host in super().workers(role).items()}
 
     def submit(self, task: Task, *arguments: object, worker: str, role: Role) -> "Future[Any]":
         if any(self._fatal(each) for each in arguments):
@@ -105,7 +110,7 @@ class MortalExecutor(LocalExecutor):
             future: Future[Any] = Future()
             future.set_exception(WorkerLost(f"worker {worker} ended"))
             return future
-        return super().submit(task, *arguments, worker=worker, role=role)
+        return super().submit(task, *arguments, worker=worker.split("-")[0], role=role)
 
 
 class SlowFake(FakeEvaluator):

@@ -126,3 +126,15 @@ def test_telling_that_takes_long_holds_up_no_other_thread() -> None:
 )
 def test_in_words(found: AtWork, text: str) -> None:
     assert str(found) == text
+
+
+def test_nobody_is_sent_to_a_worker_that_was_lost_until_it_is_seen_again() -> None:
+    workers = Workers(a1=("a", ENGINE), b1=("b", ENGINE))
+    roster = Roster(workers, SETUP, lambda line: None)
+    roster.settle()
+    roster.choose(ENGINE)
+    roster.lose("a1")
+    assert roster.slots == 1
+    assert roster.take() == "b1"
+    roster.look()
+    assert roster.take() == "a1"
