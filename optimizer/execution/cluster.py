@@ -4,6 +4,7 @@ A job goes to one worker and nowhere else, so that a worker's end is noticed her
 that ends workers does not wander through the whole cluster.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from optimizer.execution.problems import ClusterAway, WorkerLost
 from optimizer.execution.tls import Certificates
 
 CONNECT_SECONDS = 10.0
+FETCH_SECONDS = 60.0
+"""For a result, which is figures and answers."""
 _AWAY: tuple[type[Exception], ...] = (OSError, TimeoutError, CommClosedError, RuntimeError, ValueError)
 """What a client raises, in one state or another, whose scheduler does not answer."""
 
@@ -104,22 +107,25 @@ class DaskExecutor:
             client.close(timeout=CONNECT_SECONDS)
 
     def _pass_on(self, future: "Future[Any]", theirs: "DaskFuture[Any]", worker: str) -> None:
-        """What came of a task; called in a thread of the client."""
-        with self._lock:
-            self._pending.pop(future, None)
+        """What came of a task; called in the one thread that the client has for it."""
         if theirs.status == "finished":
             try:
-                result = theirs.result()
-            except Exception as error:  # the worker ended between its result and our fetching it
-                _fail(future, WorkerLost(f"worker {worker} ended before its result was fetched: {error}"))
-                return
-            _succeed(future, result)
+                result = theirs.result(timeout=FETCH_SECONDS)
+            except (Exception, asyncio.CancelledError) as error:
+                # The worker ended between its result and our fetching it: Dask would wait for another like it. The
+                # task counts as pending until now, so that whoever looks at the workers sees the loss and cancels it.
+                reason = str(error) or type(error).__name__
+                _fail(future, WorkerLost(f"worker {worker} ended before its result was fetched: {reason}"))
+            else:
+                _succeed(future, result)
         elif theirs.status == "error":
             met = theirs.exception()
             lost = met is None or isinstance(met, KilledWorker)
             _fail(future, WorkerLost(f"worker {worker} ended") if lost else met)
         else:
             _fail(future, self._away("it has forgotten the work"))
+        with self._lock:
+            self._pending.pop(future, None)
 
     def _away(self, reason: object) -> ClusterAway:
         return ClusterAway(f"the scheduler {self._address} does not answer ({str(reason) or type(reason).__name__})")

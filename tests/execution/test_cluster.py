@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,22 @@ def test_a_cluster_makes_the_trials_of_one_process_also_when_a_worker_is_killed(
     cluster.start_worker("second")
     search = ClusterSearch(tmp_path, tmp_path / "bank", **ROUNDS)
 
+    def is_noticed() -> bool:
+        return any("its work is given to another" in line for line in search.reporter.lines)
+
     def kill() -> None:
-        for process in worker_processes(first):
-            process.kill()
+        """Again where it had nothing to do just then."""
+        for _ in range(10):
+            for process in worker_processes(first):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            with suppress(AssertionError):
+                wait_for(is_noticed, seconds=5)
+                return
 
     assert search.during(kill, cluster).finished
     assert search.trials() == alone
-    assert any("its work is given to another" in line for line in search.reporter.lines)
+    assert is_noticed()
 
 
 @pytest.mark.long
