@@ -28,7 +28,7 @@ def dask_cuda(monkeypatch: pytest.MonkeyPatch) -> Install:
 
     def install(affinity: Callable[[object], object]) -> None:
         utils = ModuleType("dask_cuda.utils")
-        utils.get_cpu_affinity = affinity  # type: ignore[attr-defined]
+        utils.get_cpu_affinity = affinity  # type: ignore[attr-defined]  # a module made here
         monkeypatch.setitem(sys.modules, "dask_cuda", ModuleType("dask_cuda"))
         monkeypatch.setitem(sys.modules, "dask_cuda.utils", utils)
 

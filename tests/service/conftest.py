@@ -1,19 +1,25 @@
 """A service over a folder with one study, asked in-process."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from optimizer.cli import run
 from optimizer.service.app import make_app
+from optimizer.service.client import Client
 from optimizer.service.settings import ServiceSettings
 from optimizer.store import TrialOutcome
 from optimizer.workplace import Workplace
 from tests.search.searches import Search, prepare
 from tests.store.studies import new_study
+
+URL = "http://127.0.0.1:8642"
+Call = Callable[..., tuple[int, str, str]]
+Asked = Callable[[TestClient], Call]
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def client(settings: ServiceSettings) -> Iterator[TestClient]:
-    with TestClient(make_app(settings), base_url="http://127.0.0.1:8642") as client:
+    with TestClient(make_app(settings), base_url=URL) as client:
         yield client
 
 
@@ -51,5 +57,30 @@ def client(settings: ServiceSettings) -> Iterator[TestClient]:
 def launcher_of_true(settings: ServiceSettings) -> Iterator[TestClient]:
     """A service whose searches do nothing and end well."""
     program = (shutil.which("true") or "true",)
-    with TestClient(make_app(replace(settings, program=program)), base_url="http://127.0.0.1:8642") as client:
+    with TestClient(make_app(replace(settings, program=program)), base_url=URL) as client:
         yield client
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Asked:
+    """Makes the command line talk to the service of a test client."""
+    monkeypatch.setattr(Client, "close", lambda _: None)
+
+    def of(service: TestClient) -> Call:
+        def made(url: str) -> Client:
+            found = Client(url)
+            found._http.close()
+            found._http = service
+            return found
+
+        monkeypatch.setattr(Client, "of_environment", made)
+
+        def run_it(*words: str) -> tuple[int, str, str]:
+            capfd.readouterr()
+            code = run([*words, "--server", URL])
+            seen = capfd.readouterr()
+            return code, seen.out, seen.err
+
+        return run_it
+
+    return of

@@ -157,7 +157,7 @@ def test_looking_again_reads_no_trial_before_another_has_ended(
 
 
 def test_events_tell_what_changed(client: TestClient, settings: ServiceSettings) -> None:
-    here = client.app.state.service  # type: ignore[attr-defined]
+    here = client.app.state.service  # type: ignore[attr-defined]  # TestClient's app has no type
     assert isinstance(here, Service)
     watcher = Watcher(here, "night", 0)
     first = watcher.look()

@@ -102,7 +102,7 @@ def test_deleting(launcher: TestClient, settings: ServiceSettings) -> None:
     for _ in range(500):
         if launcher.get("/api/studies/fresh").json()["job"]["state"] == "ended":
             break
-        launcher.app.state.service.supervisor.tick()  # type: ignore[attr-defined]
+        launcher.app.state.service.supervisor.tick()  # type: ignore[attr-defined]  # TestClient's app has no type
     assert launcher.delete("/api/studies/fresh").status_code == 200
     assert launcher.get("/api/studies/fresh").status_code == 404
     assert not (settings.workplace.studies / "fresh").exists()
@@ -111,7 +111,7 @@ def test_deleting(launcher: TestClient, settings: ServiceSettings) -> None:
 
 
 def test_what_is_being_written_is_not_deleted(launcher: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor = launcher.app.state.service.supervisor  # type: ignore[attr-defined]
+    supervisor = launcher.app.state.service.supervisor  # type: ignore[attr-defined]  # TestClient's app has no type
     monkeypatch.setattr(supervisor, "tick", lambda: None)  # it stays in the queue
     supervisor.submit("export", "night", [], "tests", Path("night.gguf"))
     answer = launcher.delete("/api/studies/night")

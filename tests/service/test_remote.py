@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,37 +15,10 @@ from optimizer.service.client import Client
 from optimizer.service.remote import split_server
 from optimizer.service.settings import ServiceSettings
 from optimizer.workplace import Workplace
+from tests.service.conftest import URL, Asked, Call
 from tests.store.studies import new_study
 
-URL = "http://127.0.0.1:8642"
 LAYER_TYPES = '[[0,"Q4_K_M"],[1,"Q6_K"],[2,"Q4_K_M"],[3,"Q4_K_M"]]'
-Call = Callable[..., tuple[int, str, str]]
-Asked = Callable[[TestClient], Call]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Asked:
-    """Makes the command line talk to the service of a test client."""
-    monkeypatch.setattr(Client, "close", lambda _: None)
-
-    def of(service: TestClient) -> Call:
-        def made(url: str) -> Client:
-            found = Client(url)
-            found._http.close()
-            found._http = service
-            return found
-
-        monkeypatch.setattr(Client, "of_environment", made)
-
-        def run_it(*words: str) -> tuple[int, str, str]:
-            capfd.readouterr()
-            code = run([*words, "--server", URL])
-            seen = capfd.readouterr()
-            return code, seen.out, seen.err
-
-        return run_it
-
-    return of
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -15,7 +15,6 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 
 from optimizer import progress
-from optimizer.cli import run
 from optimizer.config import BUNDLED
 from optimizer.errors import EngineError
 from optimizer.service import remote_runs
@@ -25,8 +24,8 @@ from optimizer.service.job_processes import Rules
 from optimizer.service.run_files import read_said
 from optimizer.service.settings import ServiceSettings
 from optimizer.workplace import Workplace
+from tests.service.conftest import URL, Asked, Call
 
-URL = "http://127.0.0.1:8642"
 FAKE = """
 import json, pathlib, signal, sys, time
 stops = []
@@ -51,7 +50,6 @@ if "csv-format" in words:
     (whole.parent / "group0" / whole.name).write_text("whole")
 print(json.dumps(sys.argv[1:]))
 """
-Call = Callable[..., tuple[int, str, str]]
 
 
 def settings_in(folder: Path) -> ServiceSettings:
@@ -87,31 +85,13 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def call(
-    service: TestClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
+def call(service: TestClient, asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Runs a command line against the service, in a folder of its own."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr(Client, "close", lambda _: None)
     monkeypatch.setattr(remote_runs, "POLL_SECONDS", 0.02)
-
-    def made(url: str) -> Client:
-        found = Client(url)
-        found._http.close()
-        found._http = service
-        return found
-
-    monkeypatch.setattr(Client, "of_environment", made)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([*words, "--server", URL])
-        seen = capfd.readouterr()
-        return code, seen.out, seen.err
-
-    return call
+    return asked(service)
 
 
 def post(service: TestClient, command: str, *words: str) -> Any:
@@ -234,7 +214,7 @@ def test_it_takes_its_turn_and_light_ones_do_not_wait(service: TestClient) -> No
 
 def test_a_study_says_what_it_waits_for(service: TestClient, settings: ServiceSettings) -> None:
     number = post(service, "eval", "tiny.gguf", "-t", "7").json()["id"]
-    supervisor = service.app.state.service.supervisor  # type: ignore[attr-defined]
+    supervisor = service.app.state.service.supervisor  # type: ignore[attr-defined]  # TestClient's app has no type
     until = time.monotonic() + 20
     while service.get(f"/api/runs/{number}").json()["state"] != "running":
         assert time.monotonic() < until

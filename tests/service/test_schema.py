@@ -132,7 +132,7 @@ def test_many_requests(client: TestClient, finished: Path, label: str) -> None:
 
 def test_whatever_words_are_sent_no_run_reaches_beside_the_folders(client: TestClient, finished: Path) -> None:
     run(client, finished, "POST /api/runs", GenerationMode.POSITIVE, 60)
-    here = client.app.state.service  # type: ignore[attr-defined]
+    here = client.app.state.service  # type: ignore[attr-defined]  # TestClient's app has no type
     ran = [job.arguments for job in here.supervisor.jobs() if job.kind in RUNS]
     assert ran
     places = (finished.resolve(), here.settings.workplace.studies.resolve(), BUNDLED)
