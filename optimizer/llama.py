@@ -66,6 +66,7 @@ def _llama() -> Any:
     return importlib.import_module("llama_cpp")
 
 
+@cache
 def quantizer_build() -> str:
     """Name the ggml that quantizes: its version and, where the build knows it, its commit. Part of a shard's key."""
     version = _ggml().ggml_version().decode()

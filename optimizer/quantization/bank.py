@@ -155,17 +155,17 @@ class ShardBank:
     def missing(self, requests: Iterable[ShardRequest]) -> list[ShardRequest]:
         """Those of the requests whose file is not there, parts of mixes included."""
         wanted = {one.path: one for request in requests for one in (*request.parts, request)}
-        return [request for path, request in wanted.items() if not path.exists()]
+        return [request for path, request in wanted.items() if not os.path.exists(path)]
 
-    def reserve(self, requests: Sequence[ShardRequest]) -> None:
-        """StorageError when what is missing would not fit the disk, or the candidate not under the cap. Before any work
-        starts.
+    def reserve(self, requests: Sequence[ShardRequest]) -> list[ShardRequest]:
+        """What is missing. StorageError when that would not fit the disk, or the candidate not under the cap. Before
+        any work starts.
         """
         lacking = self.missing(requests)
         copied = self.missing([part for request in lacking for part in request.parts])
         sizes = [request.n_bytes for request in (*lacking, *copied)]
         if not sizes:
-            return
+            return lacking
         growth = sum(sizes)
         if self.cap_bytes is not None:
             whole = sum(request.n_bytes for request in requests)
@@ -177,6 +177,7 @@ class ShardBank:
             used = sum(size for _, size, _ in self._scan())
             growth = min(growth, max(0, self.cap_bytes - used) + _MAKERS * max(sizes))
         require_space(self.root, growth, f"{len(sizes)} shards")
+        return lacking
 
     def evict(self, limit: int) -> int:
         """Remove shards, least recently used first, until at most `limit` bytes are left; what a lease names stays.

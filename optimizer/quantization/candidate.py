@@ -15,7 +15,7 @@ from optimizer.quantization.imatrix import Imatrix
 from optimizer.quantization.jobs import check_recipe
 from optimizer.quantization.leases import Lease
 from optimizer.quantization.open_files import raise_open_file_limit
-from optimizer.quantization.requests import ShardRequest, candidate_requests
+from optimizer.quantization.requests import KnownShards, ShardRequest, candidate_requests
 from optimizer.quantization.storage import storage_errors
 from optimizer.recipes.pruned import PrunedFile
 from optimizer.recipes.recipe import Recipe, check_whole_layers
@@ -52,12 +52,14 @@ def plan_candidate(
     *,
     file_type: int | None = None,
     max_files: int | None = None,
+    known: KnownShards | None = None,
 ) -> tuple[ShardRequest, ...]:
     """The shards of a candidate in split order; raises what recipe, source or imatrix would fail with later.
 
     Args:
         file_type: llama.cpp's ftype number for `general.file_type`; by default that of the type most weights have.
         max_files: open files that a process may have; by default what `raise_open_file_limit` reaches.
+        known: see `candidate_requests`.
     """
     check_recipe(recipe.tensor_types, quantizable, model)
     check_whole_layers(recipe, model)
@@ -73,6 +75,7 @@ def plan_candidate(
         number,
         limit,
         allow_requantize=bank.allow_requantize,
+        known=known,
     )
 
 

@@ -26,7 +26,7 @@ class Lease:
     def __init__(self, root: Path) -> None:
         folder = root / _FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        self._root = root
+        self._root, self._prefix = root, f"{root.as_posix()}/"
         self._names: set[str] = set()
         path = folder / f"{os.getpid()}-{uuid.uuid4().hex}"
         with guard(root):  # between creating and locking the file, nobody may take it for a dead one's
@@ -38,11 +38,11 @@ class Lease:
     def add(self, shards: Sequence[Path]) -> set[Path]:
         """Put shards under this lease, made already or not; gives those that are there. From now on they stay."""
         with guard(self._root):
-            names = [shard.relative_to(self._root).as_posix() for shard in shards]
+            names = [shard.as_posix().removeprefix(self._prefix) for shard in shards]
             new = [name for name in names if name not in self._names]
             os.write(self._descriptor, "".join(f"{name}\n" for name in new).encode())
             self._names.update(new)
-            return {shard for shard in shards if shard.exists()}
+            return {shard for shard in shards if os.path.exists(shard)}
 
     def release(self) -> None:
         self._finalizer()

@@ -1,7 +1,7 @@
 """Which shards a recipe needs, and under which names they lie in a bank. Nothing is read or written here."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,10 @@ class ShardRequest:
         return file_bytes([*self.pairs, string_pair(CHECKSUM_KEY, "0" * 32)], self.tensors)
 
 
+KnownShards = MutableMapping[tuple[str, str], ShardRequest]
+"""(tensor, type) -> its shard."""
+
+
 def model_folder(root: Path, model: ModelFile) -> Path:
     """Shards of one model made by one build of ggml; another build may round differently."""
     return root / f"{model.fingerprint[:16]}-{_short(llama.quantizer_build().encode(), 8)}"
@@ -77,18 +81,26 @@ def candidate_requests(
     max_files: int,
     *,
     allow_requantize: bool = False,
+    known: KnownShards | None = None,
 ) -> tuple[ShardRequest, ...]:
     """All files of a candidate in split order: the meta shard, then one shard a tensor, or mixes where `max_files` is
     too small. Where the recipe prunes layers, the tensors behind them are copies of the source's own shards.
+
+    Args:
+        known: filled, and asked first; one for each root, model, list of quantizable tensors and imatrix.
     """
-    types = recipe.kept_types
-    own = {
-        name: shard_request(
-            root, model, model.by_name[name], types[name], number + 1, imatrix, allow_requantize=allow_requantize
-        )
-        for number, name in enumerate(quantizable)
-        if name in types
-    }
+    types, own = recipe.kept_types, {}
+    known = {} if known is None else known
+    for number, name in enumerate(quantizable):
+        if name not in types:
+            continue
+        key = name, types[name]
+        if key not in known:
+            tensor = model.by_name[name]
+            known[key] = shard_request(
+                root, model, tensor, types[name], number + 1, imatrix, allow_requantize=allow_requantize
+            )
+        own[name] = known[key]
     made = PrunedFile.of(model, recipe)
     names = made.quantizable(quantizable)
     shards = tuple(

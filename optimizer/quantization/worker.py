@@ -17,7 +17,7 @@ from optimizer.quantization.bank import ShardBank
 from optimizer.quantization.candidate import Candidate, plan_candidate
 from optimizer.quantization.imatrix import Imatrix
 from optimizer.quantization.leases import Lease
-from optimizer.quantization.requests import ShardRequest
+from optimizer.quantization.requests import KnownShards, ShardRequest
 from optimizer.quantization.rows import Stopped
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class QuantizationWorker:
     ) -> None:
         self._model, self._quantizable, self._bank, self._imatrix = model, quantizable, bank, imatrix
         self._orders: list[_Order] = []
+        self._known: KnownShards = {}
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closing = False
@@ -133,10 +134,11 @@ class QuantizationWorker:
         if order.lease is None:
             if not order.future.set_running_or_notify_cancel():
                 return None
-            order.requests = plan_candidate(self._model, order.recipe, self._quantizable, self._bank, self._imatrix)
-            self._bank.reserve(order.requests)
+            order.requests = plan_candidate(
+                self._model, order.recipe, self._quantizable, self._bank, self._imatrix, known=self._known
+            )
+            missing = {request.path for request in self._bank.reserve(order.requests)}
             order.lease = Lease(self._bank.root)
-            missing = {request.path for request in self._bank.missing(order.requests)}
             order.batches = [[request for request in order.requests if request.path not in missing]]
             lacking = [request for request in order.requests if request.path in missing]
             order.batches += [lacking[first : first + _BATCH] for first in range(0, len(lacking), _BATCH)]

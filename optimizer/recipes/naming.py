@@ -14,7 +14,7 @@ from optimizer.recipes.fallback import fallback_type
 from optimizer.recipes.flags import Flags
 from optimizer.recipes.layer_type_sets import LayerTypeDefinition, load_definitions
 from optimizer.recipes.layer_types import LayerTypes, MetaRow, Row
-from optimizer.recipes.presets import PresetTable
+from optimizer.recipes.presets import Preset, PresetTable
 from optimizer.recipes.recipe import Recipe
 from optimizer.recipes.resolve import TENSORS
 from optimizer.recipes.roles import EMBEDDING_TABLES, OUTPUT, TOKEN_EMBEDDING, layers_of, outside_layers
@@ -38,19 +38,11 @@ def layer_types_from_recipe(
         definitions: instead of those of configs/layer_types.yaml.
     """
     known = load_definitions() if definitions is None else definitions
-    names = _Names(model, presets, known, preferred)
-    rows: list[Row] = []
-    for layer, roles in layers_of(presets.quantizable, model.n_layer).items():
-        if layer in recipe.pruned_layers:
-            continue
-        types = {role: recipe.tensor_types[tensor] for role, tensor in roles.items()}
-        rows.append((layer, names.name(roles, types)))
-    flags, single = _outside(recipe, model, presets)
-    return LayerTypes(tuple(rows), (*names.meta_rows(), *single), flags)
+    return LayerNames(model, presets, known, preferred).layer_types(recipe)
 
 
-class _Names:
-    """Finds a name for a layer's types, and remembers the definitions that it had to make up."""
+class LayerNames:
+    """Names the layers of many recipes of one model; what each known name gives a layer is worked out once."""
 
     def __init__(
         self,
@@ -59,19 +51,75 @@ class _Names:
         known: Mapping[str, LayerTypeDefinition],
         preferred: Sequence[str],
     ) -> None:
+        """known, preferred: see `layer_types_from_recipe`."""
         self.model, self.presets, self.known = model, presets, known
         self.preferred = [name.upper() for name in preferred]
+        self.layers = layers_of(presets.quantizable, model.n_layer)
+        self._by_types: dict[int, dict[tuple[str, ...], str]] = {}
+
+    def layer_types(self, recipe: Recipe) -> LayerTypes:
+        names, rows = _OwnNames(self.known, self.presets), list[Row]()
+        for layer, roles in self.layers.items():
+            if layer in recipe.pruned_layers:
+                continue
+            types = {role: recipe.tensor_types[tensor] for role, tensor in roles.items()}
+            rows.append((layer, names.take(self._known_names(layer, roles).get(tuple(types.values())), types)))
+        flags, single = _outside(recipe, self.model, self.presets)
+        return LayerTypes(tuple(rows), (*names.meta_rows(), *single), flags)
+
+    def _known_names(self, layer: int, roles: Types) -> Mapping[tuple[str, ...], str]:
+        """The types of the roles, in their order -> the first preset or layer type that gives this layer these."""
+        if layer not in self._by_types:
+            found = self._by_types[layer] = {}
+            for name in self._candidates():
+                types = self._given(name, roles)
+                if types is not None:
+                    found.setdefault(types, name)
+        return self._by_types[layer]
+
+    def _candidates(self) -> Iterator[str]:
+        yield from self.preferred
+        yield from self.presets.presets
+        yield from self.known
+
+    def _given(self, name: str, roles: Types) -> tuple[str, ...] | None:
+        """Types of the roles under this name; None where it means nothing here, or depends on an imatrix."""
+        preset = self.presets.find(name)
+        if preset is not None:
+            if self._depends_on_imatrix(preset, roles):
+                return None
+            return tuple(preset.tensor_types[tensor] for tensor in roles.values())
+        definition = self.known.get(name)
+        if definition is None:
+            return None
+        if definition.preset:
+            base = self.presets.find(definition.preset)
+            if base is None or self._depends_on_imatrix(base, roles):
+                return None
+        wanted, by_name = definition.resolve(roles, self.presets), self.model.by_name
+        return tuple(fallback_type(wanted[role], by_name[tensor].row_length) for role, tensor in roles.items())
+
+    @staticmethod
+    def _depends_on_imatrix(preset: Preset, roles: Types) -> bool:
+        return any(tensor in preset.imatrix_dependent for tensor in roles.values())
+
+
+class _OwnNames:
+    """The definitions that one recipe's names need: known layer types, VOD names, and such as it had to make up."""
+
+    def __init__(self, known: Mapping[str, LayerTypeDefinition], presets: PresetTable) -> None:
+        self.known, self.presets = known, presets
         self.vod = VodMap()
         self.vod_used = False
         self.used: dict[str, LayerTypeDefinition] = {}
         self.own: dict[tuple[str, tuple[tuple[str, str], ...]], LayerTypeDefinition] = {}
 
-    def name(self, roles: Types, types: Types) -> str:
-        for name in self._candidates():
-            if self._gives(name, roles, types):
-                if name in self.known and self.presets.find(name) is None:
-                    self.used[name] = self.known[name]
-                return name
+    def take(self, found: str | None, types: Types) -> str:
+        """found: what is known to give these types; a name for them where there is none."""
+        if found is not None:
+            if found in self.known and self.presets.find(found) is None:
+                self.used[found] = self.known[found]
+            return found
         vod = self.vod.name_of(types)
         if vod is not None and self.vod.resolve(vod, tuple(types)) == types:
             self.vod_used = True
@@ -81,28 +129,6 @@ class _Names:
     def meta_rows(self) -> tuple[MetaRow, ...]:
         definitions = [*self.used.values(), *self.own.values()]
         return (*(self.vod.rows() if self.vod_used else ()), *(definition.row() for definition in definitions))
-
-    def _candidates(self) -> Iterator[str]:
-        yield from self.preferred
-        yield from self.presets.presets
-        yield from self.known
-
-    def _gives(self, name: str, roles: Types, types: Types) -> bool:
-        preset = self.presets.find(name)
-        if preset is not None:
-            return all(
-                preset.tensor_types[tensor] == types[role] and tensor not in preset.imatrix_dependent
-                for role, tensor in roles.items()
-            )
-        definition = self.known.get(name)
-        if definition is None:
-            return False
-        base = self.presets.find(definition.preset) if definition.preset else None
-        if definition.preset and (base is None or any(tensor in base.imatrix_dependent for tensor in roles.values())):
-            return False
-        wanted = definition.resolve(roles, self.presets)
-        lengths = self.model.by_name
-        return all(fallback_type(wanted[role], lengths[roles[role]].row_length) == types[role] for role in roles)
 
     def _define(self, types: Types) -> LayerTypeDefinition:
         base = Counter(types.values()).most_common(1)[0][0]

@@ -27,20 +27,21 @@ class Asked:
 
 class Asking:
     def __init__(self, space: SearchSpace, proposer: Proposer, seed: int) -> None:
-        self._space = space
+        self._space, self._distributions = space, distributions(space)
         self._sampler = SearchSampler(space, proposer, seed=seed)
         self._study = optuna.create_study(sampler=self._sampler)
 
     def baseline(self, name: str, recipe: Recipe, n_bytes: int) -> Asked:
         params = self._space.params(self._space.choice_of_recipe(recipe))
         self._study.enqueue_trial(params, user_attrs={BASELINE_ATTRIBUTE: name})
-        return Asked(self._study.ask(distributions(self._space)), recipe, params, n_bytes)
+        return Asked(self._study.ask(self._distributions), recipe, params, n_bytes)
 
     def proposal(self) -> Asked:
-        asked = self._study.ask(distributions(self._space))
-        choice = self._space.choice_of_params(asked.params)
+        asked = self._study.ask(self._distributions)
+        params = asked.params
+        choice = self._space.choice_of_params(params)
         proposal = self._sampler.proposals.pop(asked.number)
-        return Asked(asked, self._space.recipe(choice), asked.params, self._space.file_bytes(choice), proposal)
+        return Asked(asked, self._space.recipe(choice), params, self._space.file_bytes(choice), proposal)
 
     def tell(self, asked: optuna.Trial, ended: TrialRecord) -> None:
         """A trial's end, as it would be replayed from the store."""
@@ -57,8 +58,10 @@ class Asking:
 
     def add_pending(self, trial: TrialRecord) -> optuna.Trial:
         """A proposal of another run, in its place among the numbers, to be told later."""
-        params, space = dict(trial.params), distributions(self._space)
-        self._study.add_trial(optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=space))
+        params = dict(trial.params)
+        self._study.add_trial(
+            optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._distributions)
+        )
         self._sampler.pend(self._space.choice_of_params(params))
         return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[-1]._trial_id)
 

@@ -1,5 +1,6 @@
 """Score recipes on one text, each range of chunks once in a lifetime: what SQL knows is never evaluated again."""
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.scoring import MeasuredText, Scorer
 from optimizer.store import Lease, ModelRecord, NewEvaluation, RecipeRecord, Store
+
+REMEMBERED = 256
+"""Rows of recipes; 1,000 tensors take some 50 kB."""
 
 
 class Recipes(Protocol):
@@ -52,6 +56,8 @@ class Measurer:
         self._model = model
         self._sizes = sizes
         self._reporter = reporter
+        self._recorded: dict[str, RecipeRecord] = {}
+        self._lock = threading.Lock()
         self.text = text
 
     @property
@@ -68,8 +74,17 @@ class Measurer:
         return self._model.id
 
     def record(self, recipe: Recipe) -> RecipeRecord:
-        plain = self._sizes.file_size(recipe, plain=True)
-        return self._store.add_recipe(self._model.id, recipe.key, recipe.tensor_types, plain_bytes=plain)
+        """The recipe's row; those asked for last are remembered, since each trial asks several times."""
+        key = recipe.key
+        found = self._recorded.get(key)
+        if found is None:
+            plain = self._sizes.file_size(recipe, plain=True)
+            found = self._store.add_recipe(self._model.id, key, recipe.tensor_types, plain_bytes=plain)
+            with self._lock:
+                if len(self._recorded) >= REMEMBERED:
+                    self._recorded.pop(next(iter(self._recorded)))
+                self._recorded[key] = found
+        return found
 
     def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Measurement:
         """The score on chunks 0 … n_chunks-1; ranges that SQL does not have are evaluated, and kept at once."""

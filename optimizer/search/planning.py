@@ -13,9 +13,9 @@ from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.quantization.imatrix import LOW_BIT_TYPES, Imatrix, needs_importance
 from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.recipes.fallback import fallback_type
-from optimizer.recipes.layer_type_sets import file_presets
+from optimizer.recipes.layer_type_sets import file_presets, load_definitions
 from optimizer.recipes.layer_types import LayerTypes, format_json
-from optimizer.recipes.naming import layer_types_from_recipe
+from optimizer.recipes.naming import LayerNames
 from optimizer.recipes.presets import PresetTable, load_presets
 from optimizer.recipes.recipe import Recipe
 from optimizer.recipes.sizes import SizeTable
@@ -92,10 +92,15 @@ class Plan:
         larger = [name for name in self.tensor_types if _bits(name) > _bits(given) and name not in LOW_BIT_TYPES]
         return fallback_type(larger[0] if larger else "Q8_0", self.model.by_name[tensor].shape[0])
 
-    def layer_types(self, recipe: Recipe) -> LayerTypes:
-        """The recipe in LAYER_TYPES and FLAGS, named by the search's own layer types where several would do."""
+    @cached_property
+    def layer_names(self) -> LayerNames:
+        """They prefer the search's own layer types where several would do."""
         preferred = self.config.types or K_LAYER_TYPES if self.config.units == "layers" else ()
-        return layer_types_from_recipe(recipe, self.model, self.presets, preferred=preferred)
+        return LayerNames(self.model, self.presets, load_definitions(), preferred)
+
+    def layer_types(self, recipe: Recipe) -> LayerTypes:
+        """The recipe in LAYER_TYPES and FLAGS."""
+        return self.layer_names.layer_types(recipe)
 
     def layer_types_line(self, recipe: Recipe) -> str:
         """LAYER_TYPES as one line of JSON, for tables."""

@@ -33,6 +33,7 @@ class SearchSampler(BaseSampler):
     ) -> None:
         self._space = space
         self._proposer = proposer
+        self._distributions = {} if space is None else distributions(space)
         self._told: set[int] = set()
         self._independent = RandomSampler(seed=seed)
         self.proposals: dict[int, Proposal] = {}
@@ -42,7 +43,7 @@ class SearchSampler(BaseSampler):
         self._independent.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {} if self._space is None else distributions(self._space)
+        return self._distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

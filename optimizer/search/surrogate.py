@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from optimizer.search.features import TrialFeatures
 from optimizer.search.problem import Observation
+from optimizer.search.triangle import GrowingTriangle
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -69,8 +69,8 @@ class DamageModel:
         self._features = TrialFeatures(np.where(self._missing, 0.0, prior), type_classes, variances)
         self._damage = np.zeros(0)
         self._error = np.zeros(0)
-        self._kernel = np.zeros((0, 0), order="F")
-        self._factor = np.zeros((0, 0), order="F")
+        self._kernel = GrowingTriangle()
+        self._factor = GrowingTriangle()
         for observation in observations:
             self.tell(observation)
 
@@ -89,12 +89,12 @@ class DamageModel:
         self._error = np.append(self._error, PAIRED_SHARE * observation.standard_error)
         variance = self._features.variance(observation.choice) * (1 + JITTER)
         noise = self._noise_variance()
-        self._kernel = _bordered(self._kernel, row, variance)
+        self._kernel.append(row, variance)
         if is_best:
-            self._factor = cholesky(self._kernel + np.diag(noise), lower=True, overwrite_a=True, check_finite=False)
+            self._factor = self._kernel.factored(noise)
         else:
             corner = max(variance + noise[-1] - float(whitened @ whitened), noise[-1])
-            self._factor = _bordered(self._factor, whitened, float(np.sqrt(corner)))
+            self._factor.append(whitened, float(np.sqrt(corner)))
         return prediction
 
     def mean(self) -> Floats:
@@ -125,19 +125,19 @@ class DamageModel:
 
     def log_evidence(self) -> float:
         """Log density of all trials' damages under the prior: how well it foresaw them (up to a constant a trial)."""
-        whitened = self._whiten(self._damage - self._features.prior_totals())
-        return float(-0.5 * (whitened @ whitened) - np.log(np.diag(self._factor)).sum())
+        whitened = self._factor.solve(self._damage - self._features.prior_totals())
+        return float(-0.5 * (whitened @ whitened) - np.log(self._factor.diagonal()).sum())
 
     def _row(self, choice: Integers) -> tuple[Floats, Floats]:
         """Covariances of a choice with all trials, and the same whitened by the factor."""
         row = self._features.kernel_row(choice)
-        return row, self._whiten(row)
+        return row, self._factor.solve(row)
 
     def _predictive(self, choice: Integers, whitened: Floats) -> Prediction:
         mean = float(self.prior[np.arange(len(choice)), choice].sum())
         variance = max(0.0, self._features.variance(choice) - float(whitened @ whitened))
         if len(self._damage):
-            mean += float(whitened @ self._whiten(self._damage - self._features.prior_totals()))
+            mean += float(whitened @ self._factor.solve(self._damage - self._features.prior_totals()))
             variance += (FAR_ERROR * max(0.0, mean - float(self._damage.min()))) ** 2
             variance += float(np.median(self._error)) ** 2
         return Prediction(mean, float(np.sqrt(variance + (MODEL_ERROR * mean) ** 2)))
@@ -145,29 +145,13 @@ class DamageModel:
     def _posterior(self, drawn: Floats, at_trials: Floats) -> Floats:
         drawn = drawn.copy()
         if len(self._damage):
-            weights = cho_solve((self._factor, True), self._damage - at_trials, check_finite=False)
+            weights = self._factor.solve_both(self._damage - at_trials)
             drawn += self._features.spread_back(weights)
         drawn[self._missing] = np.inf
         return drawn
-
-    def _whiten(self, values: Floats) -> Floats:
-        if not len(values):
-            return values
-        whitened: Floats = solve_triangular(self._factor, values, lower=True, check_finite=False)
-        return whitened
 
     def _noise_variance(self) -> Floats:
         damage = self._damage
         distance = damage - damage.min(initial=np.inf)
         variance: Floats = self._error**2 + (MODEL_ERROR * damage) ** 2 + (FAR_ERROR * distance) ** 2 + 1e-18
         return variance
-
-
-def _bordered(matrix: Floats, row: Floats, corner: float) -> Floats:
-    """The lower triangle with one row more, in the column order that LAPACK takes without a copy."""
-    n = len(matrix)
-    grown = np.zeros((n + 1, n + 1), order="F")
-    grown[:n, :n] = matrix
-    grown[n, :n] = row
-    grown[n, n] = corner
-    return grown

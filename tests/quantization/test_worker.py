@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
@@ -30,9 +31,10 @@ class GatedBank(ShardBank):
         self.order += [request.jobs[0].tensor_type for request in requests if request.position == 9]
         super().ensure_all(requests, lease, **options)
 
-    def reserve(self, requests: tuple[ShardRequest, ...]) -> None:
+    def reserve(self, requests: Sequence[ShardRequest]) -> list[ShardRequest]:
         if any(job.tensor_type == "F32" for request in requests[1:] for job in request.jobs):
             raise StorageError("disk too small for a test")
+        return super().reserve(requests)
 
 
 @pytest.fixture
