@@ -92,3 +92,10 @@ def test_a_bad_suite_is_refused_with_file_and_line(tmp_path: Path, capsys: pytes
     assert f"{path}:6: a, checks.0.exakt: there is no such key" in capsys.readouterr().err
     assert run(["prompts", "check", "nowhere.yaml"]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_shipped_suite_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["prompts", "check", "demo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["suite"] == "demo"
+    assert run(["prompts", "check", "nonsense"]) == 2
+    assert "shipped are core" in " ".join(capsys.readouterr().err.split())

@@ -13,7 +13,7 @@ from evaluators.prompts.given_answers import PromptVerdict, judge_answers, read_
 from evaluators.prompts.suite import Suite, load_suite
 from optimizer.commands.options import Json
 from optimizer.commands.shown import out, print_json
-from optimizer.config import find_file
+from optimizer.config import find_suite
 
 app = typer.Typer(help="Prompt suites.", no_args_is_help=True)
 
@@ -25,14 +25,14 @@ def prompts() -> None:
 
 @app.command()
 def check(
-    suite: Annotated[str, typer.Argument(help="A suite, as prompts/core.yaml.", show_default=False)],
+    suite: Annotated[str, typer.Argument(help="A suite: a file, or the name of a shipped one.", show_default=False)],
     answers: Annotated[
         Path | None, typer.Option("--answers", help="YAML or JSON, question id -> answer: judge these.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Validate a suite of prompts; with --answers, run its checks on them. Loads no model."""
-    loaded = load_suite(find_file(suite))
+    loaded = load_suite(find_suite(suite))
     verdicts = None if answers is None else judge_answers(loaded, read_answers(answers, loaded))
     if as_json:
         print_json(_summary(loaded) | ({} if verdicts is None else _judged(verdicts)))

@@ -20,12 +20,12 @@ ParameterKind = Literal[
 _KINDS: Mapping[ParameterKind, tuple[str, ...]] = {
     "model": ("model", "candidate", "reference"),
     "text": ("text", "search_text", "imatrix_text"),
-    "suite": ("prompts",),
+    "suite": ("prompts", "suite"),
     "matrix": ("imatrix",),
     "layer types": ("layer_types",),
     "recipe": ("recipe",),
     "settings": ("assignments",),
-    "file": ("suite", "answers", "chat_template", "tasks", "csv_in", "show_statistics"),
+    "file": ("answers", "chat_template", "tasks", "csv_in", "show_statistics"),
     "output": ("output", "transcripts", "html", "plot", "csv_out"),
     "own": ("studies", "database", "bank"),
     "plain": (

@@ -322,7 +322,11 @@ def test_one_clear_error(call: Call, words: tuple[str, ...], expected: str) -> N
 
 
 def test_what_is_shipped_may_be_named(service: TestClient) -> None:
-    for words in (("eval", "tiny.gguf", "--prompts", "core"), ("prompts check", "prompts/core.yaml")):
+    for words in (
+        ("eval", "tiny.gguf", "--prompts", "core"),
+        ("prompts check", "core"),
+        ("prompts check", "prompts/core.yaml"),
+    ):
         answer = post(service, *words)
         assert answer.status_code == 202
         assert ended(service, answer.json()["id"])["exit_code"] == 0
