@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import dask
 import psutil
 from distributed import Nanny
 
@@ -63,6 +64,7 @@ def run_worker(
 ) -> None:
     """Until SIGINT or SIGTERM. `name`: what the workers' names begin with; by default the host."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    dask.config.set({"distributed.worker.profile.enabled": False})  # a look at every thread 100 times a second
     posts = [replace(post, cores=cores_near(post.gpu, say)) if post.gpu is not None else post for post in posts]
     if node.threads is None:
         node = replace(node, threads=threads_of(posts))
