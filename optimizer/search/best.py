@@ -13,6 +13,8 @@ LUCK = "luck"
 FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR = "fresh_chunks", "fresh_difference", "fresh_standard_error"
 """Metrics of a trial that came into the finals: chunks that no race had seen, and its KLD less the incumbent's
 there."""
+POOLED_KLD = "pooled_kld"
+"""Metric of the same trials: what the surrogate is told, from the chunks of the race and the fresh ones together."""
 PROMPTS_SOLVED, PROMPTS_TOTAL = "prompts_solved", "prompts_total"
 """Metrics of a trial that answered the search half."""
 RIVALS_ONLY = "rivals_only"

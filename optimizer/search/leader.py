@@ -6,12 +6,12 @@ from typing import Any
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
-from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR, LUCK, kept_out, only_lucky
+from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR, LUCK, POOLED_KLD, kept_out, only_lucky
 from optimizer.search.finals import Finals
 from optimizer.search.gate import Gate
 from optimizer.search.luck import luck
 from optimizer.search.measuring import Measurement
-from optimizer.search.racing import compare
+from optimizer.search.racing import PairedDifference, compare
 from optimizer.store import TrialOutcome, TrialRecord
 
 
@@ -39,6 +39,8 @@ class Leader:
         self._contenders = 0
         self._best_preset: tuple[float, str | None] | None = None
         self.incumbent: Measurement | None = None
+        self._pooled_kld = 0.0
+        """The incumbent's, as its own finals found it."""
 
     def ask(self, trial: TrialRecord, recipe: Recipe, outcome: TrialOutcome, measurement: Measurement) -> TrialOutcome:
         """Why a trial of less KLD than the incumbent may not take its place, among its metrics: luck, or the gate.
@@ -69,6 +71,7 @@ class Leader:
         if only_lucky(trial) is not None or kept_out(trial) is not None or not self._leads(trial, measurement):
             return False
         self.incumbent = measurement
+        self._pooled_kld = float((trial.metrics or {}).get(POOLED_KLD, measurement.score.mean_kld))
         return True
 
     def note(self, trial: TrialRecord) -> None:
@@ -108,10 +111,21 @@ class Leader:
                 found = played.difference
                 said: dict[str, Any] = {
                     FRESH_CHUNKS: found.chunks, FRESH_DIFFERENCE: found.mean, FRESH_ERROR: found.standard_error,
+                    POOLED_KLD: self._pooled_kld + self._pooled_difference(measurement, found),
                 }  # fmt: skip
                 return played.reason, {**said, **({LUCK: played.reason} if played.reason else {})}, played.new_tokens
         reason = self._luck(trial, measurement)
         return reason, {LUCK: reason} if reason else {}, 0
+
+    def _pooled_difference(self, measurement: Measurement, fresh: PairedDifference) -> float:
+        """Mean difference from the incumbent over the chunks of the race and the fresh ones, nats per token.
+
+        What the surrogate learns: not the luck of 48 chunks, and on the level of the search text all the same.
+        """
+        assert self.incumbent is not None
+        seen = len(measurement.by_chunk)
+        on_seen = measurement.score.mean_kld - self.incumbent.score.mean_kld
+        return (seen * on_seen + fresh.chunks * fresh.mean) / (seen + fresh.chunks)
 
     def _luck(self, trial: TrialRecord, measurement: Measurement) -> str | None:
         """Of the contenders so far, this one and the incumbent, the best looks better than it is.

@@ -1,8 +1,11 @@
 """Our trials in Optuna's form."""
 
+from math import sqrt
+
 import optuna
 from optuna.trial import TrialState
 
+from optimizer.search.best import FRESH_CHUNKS, POOLED_KLD
 from optimizer.search.race import FULL_TEXT_ESTIMATE
 from optimizer.search.sampler import BASELINE_ATTRIBUTE, SHARE_ATTRIBUTE, STANDARD_ERROR_ATTRIBUTE, distributions
 from optimizer.search.space import SearchSpace
@@ -22,13 +25,20 @@ def as_optuna(space: SearchSpace, trial: TrialRecord) -> optuna.trial.FrozenTria
 
 
 def optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str, object]]:
-    """State, value and attributes of our trial in Optuna's words; a pruned one has its full-text estimate as value."""
-    attributes: dict[str, object] = {STANDARD_ERROR_ATTRIBUTE: trial.mean_kld_standard_error or 0.0}
+    """State, value and attributes of our trial in Optuna's words.
+
+    A pruned one has its full-text estimate as value; one that came into the finals, what it lost there and before
+    together, with the error of so many chunks.
+    """
+    metrics = trial.metrics or {}
+    seen, fresh = trial.chunks_scored or 0, metrics.get(FRESH_CHUNKS, 0) if POOLED_KLD in metrics else 0
+    error = (trial.mean_kld_standard_error or 0.0) * (sqrt(seen / (seen + fresh)) if fresh else 1.0)
+    attributes: dict[str, object] = {STANDARD_ERROR_ATTRIBUTE: error}
     if trial.name is not None:
         attributes[BASELINE_ATTRIBUTE] = trial.name
     if trial.state == "complete":
-        return TrialState.COMPLETE, trial.mean_kld, attributes
+        return TrialState.COMPLETE, metrics.get(POOLED_KLD, trial.mean_kld), attributes
     if trial.state == "pruned":
-        attributes[SHARE_ATTRIBUTE] = (trial.metrics or {}).get(SHARE_ATTRIBUTE, 1.0)
-        return TrialState.PRUNED, (trial.metrics or {}).get(FULL_TEXT_ESTIMATE, trial.mean_kld), attributes
+        attributes[SHARE_ATTRIBUTE] = metrics.get(SHARE_ATTRIBUTE, 1.0)
+        return TrialState.PRUNED, metrics.get(FULL_TEXT_ESTIMATE, trial.mean_kld), attributes
     return TrialState.FAIL, None, attributes

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, LUCK, only_lucky
+from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, LUCK, POOLED_KLD, only_lucky
 from optimizer.search.finals import Finals, verdict
 from optimizer.search.leader import Leader
+from optimizer.search.optuna_view import optuna_view
 from optimizer.search.racing import PairedDifference
+from optimizer.search.sampler import STANDARD_ERROR_ATTRIBUTE
 from optimizer.store import TrialOutcome, TrialRecord
 
 SEEN, FRESH = 8, 24
@@ -101,3 +103,32 @@ def test_the_leader_asks_fresh_text_and_counts_the_tokens() -> None:
     second = replace(first, metrics=outcome.metrics)
     assert only_lucky(second) == outcome.metrics[LUCK]
     assert not leader.crown(second, text.measure(B, SEEN))
+
+
+def test_the_surrogate_is_told_what_all_chunks_of_a_finalist_found() -> None:
+    worse, better = [0.5] * SEEN + [1.1] * FRESH, [0.8] * SEEN + [0.7] * FRESH
+    text = Text(32, Q4_K=[1.0] * 32, Q5_K=worse, Q6_K=better, Q8_0=[0.7] * 32)
+    leader = Leader(None, (), finals=finals(text))
+    blank = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]
+    leader.crown(replace(blank, state="complete", origin="mean"), text.measure(A, SEEN))
+    told = []
+    for recipe in (B, Recipe({"t": "Q6_K"}), Recipe({"t": "Q8_0"})):
+        found = text.measure(recipe, SEEN)
+        trial = replace(blank, state="complete", origin="mean", mean_kld=found.score.mean_kld, chunks_scored=SEEN)
+        trial = replace(trial, mean_kld_standard_error=0.2)
+        outcome = leader.ask(trial, recipe, TrialOutcome("complete"), found)
+        trial = replace(trial, metrics=outcome.metrics)
+        leader.crown(trial, found)
+        assert trial.metrics is not None
+        _, value, attributes = optuna_view(trial)
+        assert value == trial.metrics[POOLED_KLD]
+        told.append((value, attributes[STANDARD_ERROR_ATTRIBUTE]))
+    # 8 chunks of the race and 8 fresh ones: 0.5 and 1.1, then 0.8 and 0.7; then 24 fresh ones, as before.
+    assert told == [pytest.approx(pair) for pair in ((0.8, 0.2 / 2**0.5), (0.75, 0.2 / 2**0.5), (0.75 - 0.1 / 4, 0.1))]
+
+
+def test_who_came_into_no_final_is_told_as_measured() -> None:
+    blank = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]
+    trial = replace(blank, state="complete", mean_kld=0.3, mean_kld_standard_error=0.1, chunks_scored=SEEN)
+    _, value, attributes = optuna_view(trial)
+    assert (value, attributes[STANDARD_ERROR_ATTRIBUTE]) == (0.3, 0.1)
