@@ -120,7 +120,7 @@ class Leader:
     def _pooled_difference(self, measurement: Measurement, fresh: PairedDifference) -> float:
         """Mean difference from the incumbent over the chunks of the race and the fresh ones, nats per token.
 
-        What the surrogate learns: without the luck of the chunks that every trial sees, and on their level all the same.
+        What the surrogate learns: without the luck of the chunks that all trials see, on their level all the same.
         """
         assert self.incumbent is not None
         seen = len(measurement.by_chunk)
