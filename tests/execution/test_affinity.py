@@ -10,7 +10,7 @@ from types import ModuleType
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, Worker
 
 from optimizer.execution import worker
 from optimizer.execution.affinity import cores_near
@@ -125,9 +125,19 @@ def test_a_worker_and_what_it_starts_stay_on_the_cores_near_its_gpu(tmp_path: Pa
                 for name in client.scheduler_info(n_workers=-1)["workers"]
             ]
             found = {job.result()[0]: job.result()[1:] for job in jobs}
+            regular = client.run(_regular_callbacks)
     finally:
         cluster.end()
     assert found == {"0": ([core], [core]), "1": (ALLOWED, ALLOWED)}
+    assert len(regular) == 2
+    for names in regular.values():  # a worker process tells that it lives, and is not profiled
+        assert "heartbeat" in names
+        assert not [name for name in names if "profile" in name]
+
+
+def _regular_callbacks(dask_worker: Worker) -> list[str]:
+    """In a worker: what it does now and then."""
+    return list(dask_worker.periodic_callbacks)
 
 
 def _cores() -> tuple[str, list[int], list[int]]:

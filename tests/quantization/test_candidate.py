@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from optimizer import llama
 from optimizer.errors import ConfigError, ImatrixError, RecipeError
 from optimizer.gguf.model_file import ModelFile
-from optimizer.quantization import ShardBank, assemble, join, link_folder, raise_open_file_limit
+from optimizer.quantization import (
+    ShardBank,
+    assemble,
+    join,
+    link_folder,
+    plan_candidate,
+    raise_open_file_limit,
+)
+from optimizer.quantization.requests import ShardRequest
 from optimizer.recipes.recipe import Recipe
 from tests.quantization.conftest import Subject, imatrix_of, subject
 
@@ -109,6 +117,17 @@ def test_a_new_recipe_makes_only_what_is_new(dense: Subject, bank: ShardBank) ->
         with assemble(dense.model, changed, dense.presets.quantizable, bank) as other:
             assert bank.stats().made == made + 1
             assert sum(a != b for a, b in zip(one.paths, other.paths, strict=True)) == 1
+
+
+def test_shards_that_were_planned_before_are_the_same_ones(dense: Subject, bank: ShardBank) -> None:
+    names, known = dense.presets.quantizable, dict[tuple[str, str], ShardRequest]()
+    for preset in ("Q4_K_M", "Q3_K_M", "Q4_K_M"):
+        recipe = dense.presets[preset].recipe
+        for each in (recipe, recipe.without_layers([1])):
+            plain = plan_candidate(dense.model, each, names, bank)
+            assert plan_candidate(dense.model, each, names, bank, known=known) == plain
+    planned = {pair for preset in ("Q4_K_M", "Q3_K_M") for pair in dense.presets[preset].recipe.tensor_types.items()}
+    assert set(known) == planned
 
 
 def test_progress_counts_shards(dense: Subject, bank: ShardBank) -> None:

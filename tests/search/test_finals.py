@@ -20,6 +20,7 @@ from optimizer.store import TrialOutcome, TrialRecord
 
 SEEN, FRESH = 8, 24
 A, B = Recipe({"t": "Q4_K"}), Recipe({"t": "Q5_K"})
+BLANK = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]  # each test says what counts
 
 
 class Text:
@@ -91,8 +92,7 @@ def test_who_is_behind_is_never_crowned_and_more_entrants_ask_for_more(mean: flo
 def test_the_leader_asks_fresh_text_and_counts_the_tokens() -> None:
     text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.5] * SEEN + [1.1 + 0.001 * (chunk % 2) for chunk in range(24)])
     leader = Leader(None, (), finals=finals(text))
-    blank = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]
-    first = replace(blank, state="complete", origin="mean", metrics=None)
+    first = replace(BLANK, state="complete", origin="mean", metrics=None)
     done = TrialOutcome("complete", tokens_spent=500)
     assert leader.ask(first, A, done, text.measure(A, SEEN)) == done
     leader.crown(first, text.measure(A, SEEN))
@@ -109,12 +109,11 @@ def test_the_surrogate_is_told_what_all_chunks_of_a_finalist_found() -> None:
     worse, better = [0.5] * SEEN + [1.1] * FRESH, [0.8] * SEEN + [0.7] * FRESH
     text = Text(32, Q4_K=[1.0] * 32, Q5_K=worse, Q6_K=better, Q8_0=[0.7] * 32)
     leader = Leader(None, (), finals=finals(text))
-    blank = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]
-    leader.crown(replace(blank, state="complete", origin="mean"), text.measure(A, SEEN))
+    leader.crown(replace(BLANK, state="complete", origin="mean"), text.measure(A, SEEN))
     told = []
     for recipe in (B, Recipe({"t": "Q6_K"}), Recipe({"t": "Q8_0"})):
         found = text.measure(recipe, SEEN)
-        trial = replace(blank, state="complete", origin="mean", mean_kld=found.score.mean_kld, chunks_scored=SEEN)
+        trial = replace(BLANK, state="complete", origin="mean", mean_kld=found.score.mean_kld, chunks_scored=SEEN)
         trial = replace(trial, mean_kld_standard_error=0.2)
         outcome = leader.ask(trial, recipe, TrialOutcome("complete"), found)
         trial = replace(trial, metrics=outcome.metrics)
@@ -128,7 +127,6 @@ def test_the_surrogate_is_told_what_all_chunks_of_a_finalist_found() -> None:
 
 
 def test_who_came_into_no_final_is_told_as_measured() -> None:
-    blank = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]
-    trial = replace(blank, state="complete", mean_kld=0.3, mean_kld_standard_error=0.1, chunks_scored=SEEN)
+    trial = replace(BLANK, state="complete", mean_kld=0.3, mean_kld_standard_error=0.1, chunks_scored=SEEN)
     _, value, attributes = optuna_view(trial)
     assert (value, attributes[STANDARD_ERROR_ATTRIBUTE]) == (0.3, 0.1)

@@ -26,8 +26,10 @@ class Rows:
 
     def __init__(self) -> None:
         self.kept: list[NewEvaluation] = []
+        self.recipes_asked_for = 0
 
     def add_recipe(self, *_: Any, **__: Any) -> Any:
+        self.recipes_asked_for += 1
         return SimpleNamespace(id=1)
 
     def find_evaluations(self, *_: Any) -> list[NewEvaluation]:
@@ -63,3 +65,4 @@ def test_a_sample_is_kept_as_runs_and_the_whole_text_takes_the_rest() -> None:
     assert whole.by_chunk == {chunk: float(chunk) for chunk in range(6)}
     assert whole.new_tokens == 3 * TOKENS
     assert measurer.measure_chunks(recipe, (1, 5)).new_tokens == 0
+    assert rows.recipes_asked_for == 1
