@@ -128,13 +128,9 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
-            with self._lock:
-                cut = self._listener is not listener
             try:
                 server = socket.create_connection(("127.0.0.1", self.target_port), timeout=10)
             except OSError:
-                cut = True
-            if cut:
                 client.close()
                 continue
             server.settimeout(None)
@@ -142,7 +138,12 @@ class Proxy:
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = _Connection(client, server)
             with self._lock:
-                self._connections.append(connection)
+                cut = self._listener is not listener
+                if not cut:
+                    self._connections.append(connection)
+            if cut:
+                connection.reset()
+                continue
             self._run(partial(self._forward_requests, connection))
             self._run(partial(self._forward_answers, connection))
 
