@@ -37,7 +37,6 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
 TABLES = (
     tables.at_equal_tokens,
     tables.tokens_to_arrive,
-    tables.tokens_to_arrive_on_report_text,
     tables.against_presets,
     tables.with_imatrix,
     tables.against_optimum,
@@ -62,7 +61,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=320_000)
     parser.add_argument("--rivals", default="tpe_shape,evolution_short", help="samplers of the long runs")
     parser.add_argument("--chunks", type=int, default=48, help="of search text")
-    parser.add_argument("--report-chunks", type=int, default=96)
+    parser.add_argument("--report-chunks", type=int, default=288, help="of report text, for winners")
+    parser.add_argument("--curve-chunks", type=int, default=96, help="of them, for what led before")
     parser.add_argument("--ctx-size", type=int, default=256)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("studies/benchmark"))
@@ -70,7 +70,7 @@ def main() -> None:
     if options.step == "run":
         run_jobs(jobs_of(options), options.folder, options.chunks, options.ctx_size, options.processes)
     elif options.step == "judge":
-        judge_runs(options.folder, options.report_chunks, options.ctx_size, FIGURES)
+        judge_runs(options.folder, options.report_chunks, options.curve_chunks, options.ctx_size, FIGURES)
     else:
         show()
 

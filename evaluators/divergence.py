@@ -50,7 +50,8 @@ class ChunkScore:
     delta_p_sum: float
     delta_p_sum_squares: float
     delta_p_sum_fourths: float
-    same_top: int
+    same_top: float
+    """A count; where chunks are weighted, of tokens as they count."""
 
     @property
     def mean_kld(self) -> float:

@@ -28,12 +28,17 @@ class EvaluationSettings(Settings):
 
     ctx_size: int = Field(default=512, ge=8, description="tokens a chunk (-c)")
     chunks: int = Field(default=64, ge=1, description="chunks of search text")
+    pool_chunks: int | None = Field(
+        default=None, ge=1, description="chunks that those of trials are drawn from; by default three times `chunks`"
+    )
     report_chunks: int | None = Field(
         default=None, ge=1, description="chunks of report text; by default as many as `chunks`"
     )
     probe_chunks: int | None = Field(default=None, ge=1, description="chunks a probe; by default a sixth of `chunks`")
     final_chunks: int | None = Field(
-        default=None, ge=0, description="further chunks of search text for the finals; by default three times `chunks`"
+        default=None,
+        ge=0,
+        description="further chunks of search text that those of finals are drawn from; by default twice `chunks`",
     )
     first_rung: float = Field(
         default=0.25, gt=0, le=1, description="share of the chunks every trial sees before the race"

@@ -32,10 +32,11 @@ class Judge:
     measurer: Measurer
     chunks: int
 
-    def by_chunk(self, tensor_types: Mapping[str, str]) -> list[float]:
-        """Mean KLD of each chunk, nats per token."""
-        scores = self.measurer.measure(Recipe(tensor_types), self.chunks).by_chunk
-        return [scores[chunk] for chunk in range(self.chunks)]
+    def by_chunk(self, tensor_types: Mapping[str, str], chunks: int | None = None) -> list[float]:
+        """Mean KLD of each chunk, or of the first ones alone, nats per token."""
+        chunks = min(chunks or self.chunks, self.chunks)
+        scores = self.measurer.measure(Recipe(tensor_types), chunks).by_chunk
+        return [scores[chunk] for chunk in range(chunks)]
 
     def ladder(self, allowed: Iterable[str] | None = None) -> list[LadderPoint]:
         """Stock K- and IQ-presets on report text; `allowed`: only those made of these tensor types."""

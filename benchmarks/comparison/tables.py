@@ -51,18 +51,10 @@ def at_equal_tokens(figures: Mapping[str, Any]) -> str:
 
 
 def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
-    """Evaluated tokens until search-text KLD is within a share of the least of any run; runs that never were say so."""
-    return _arrivals(figures, lambda run: run["search"])
+    """Evaluated tokens until KLD on report text is within a share of the least that any run has there at its end.
 
-
-def tokens_to_arrive_on_report_text(figures: Mapping[str, Any]) -> str:
-    """The same on report text: of the least that any run has there at its end."""
-    return _arrivals(figures, lambda run: [*run["report"], [run["tokens"], run["report_kld"]]], last_only=True)
-
-
-def _arrivals(
-    figures: Mapping[str, Any], curve: Callable[[Run], Sequence[Sequence[float]]], *, last_only: bool = False
-) -> str:
+    A run that never was says so.
+    """
     everything = _of(figures["runs"], units="groups", types="K+IQ")
     runs = [run for run in everything if run["job"]["group"] != "optimum"]
     body = []
@@ -72,13 +64,13 @@ def _arrivals(
                 continue
             cells = [f"`{sampler}`" + (" (long)" if group == "long" else "")]
             for budget in BUDGETS:
-                curves = [curve(run) for run in _of(everything, budget=budget)]
-                best = min(kld for each in curves for _, kld in (each[-1:] if last_only else each))
+                best = min(_report_curve(run)[-1][1] for run in _of(everything, budget=budget))
                 mine = _of(runs, sampler=sampler, group=group, budget=budget)
                 arrivals = []
                 for share in WITHIN:
                     reached = [
-                        next((tokens for tokens, kld in curve(run) if kld <= best * (1 + share)), None) for run in mine
+                        next((tokens for tokens, kld in _report_curve(run) if kld <= best * (1 + share)), None)
+                        for run in mine
                     ]
                     known = [tokens for tokens in reached if tokens is not None]
                     text = f"{fmean(known) / 1000:.0f}k" if known else "-"
@@ -87,6 +79,14 @@ def _arrivals(
             body.append(cells)
     within = " / ".join(f"{share:.0%}" for share in WITHIN)
     return _rows(["sampler", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
+
+
+def _arrival(run: Run, kld: float) -> float | None:
+    return next((tokens for tokens, found in _report_curve(run) if found <= kld), None)
+
+
+def _report_curve(run: Run) -> Sequence[Sequence[float]]:
+    return [*run["report"], [run["tokens"], run.get("curve_end", run["report_kld"])]]
 
 
 def against_presets(figures: Mapping[str, Any]) -> str:
@@ -129,7 +129,7 @@ def with_imatrix(figures: Mapping[str, Any]) -> str:
 
 
 def against_optimum(figures: Mapping[str, Any]) -> str:
-    """Ours at equal tokens over the best that any run found in the same space, on report text."""
+    """Ours at equal tokens over the best that any run found in the same space; both, and the choice, on report text."""
     body = []
     spaces = dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in figures["runs"])
     for units, types in spaces:
@@ -142,7 +142,7 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
             if not everything or not ours:
                 cells.append("")
                 continue
-            chosen = min(everything, key=lambda run: run["search"][-1][1])
+            chosen = min(everything, key=lambda run: float(run["report_kld"]))
             ratios = [run["report_kld"] / chosen["report_kld"] for run in ours]
             error = fmean([_paired_error(run, chosen) / chosen["report_kld"] for run in ours])
             label = f"{chosen['job']['sampler']}, {chosen['tokens'] / 1000:.0f}k"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from optimizer.search.bench import pool_chunks, probe_chunks
 from optimizer.search.finals import FINAL_TEXTS
 from optimizer.search.planning import Plan
 from optimizer.search.probing import SOURCE_MEMORY_SHARE, plan_probing
@@ -50,6 +51,7 @@ class Workload:
     probe_tokens: int
     trials: int
     full_tokens: int
+    pool_tokens: int
     final_tokens: int
     report_tokens: int
     report_runs: int
@@ -64,13 +66,14 @@ class Workload:
 
     @property
     def reference_tokens(self) -> int:
-        """Search text, what the finals read of it besides, and report text."""
-        return self.full_tokens + self.final_tokens + self.report_tokens
+        """Search text that trials' is drawn from, what finals' is drawn from, and report text."""
+        return self.pool_tokens + self.final_tokens + self.report_tokens
 
     @property
     def candidate_tokens(self) -> float:
         return (
             self.probes * self.probe_tokens
+            + self.pool_tokens
             + self.trials * self.share * self.full_tokens
             + self.report_runs * self.report_tokens
         )
@@ -80,7 +83,7 @@ def workload(plan: Plan, active: int, share: float) -> Workload:
     settings = plan.config.evaluation
     probing = plan_probing(plan)
     full = settings.chunks * settings.ctx_size
-    wanted = settings.probe_chunks or -(-settings.chunks // 3)
+    wanted = probe_chunks(plan.config, settings.chunks)
     options = [option for unit in plan.space.units for option in unit.options if option.allowed]
     weights: Counter[str] = Counter()
     for tensor, tensor_type in {pair for option in options for pair in option.tensor_types.items()}:
@@ -95,6 +98,7 @@ def workload(plan: Plan, active: int, share: float) -> Workload:
         probe_tokens=wanted * settings.ctx_size,
         trials=plan.config.trials,
         full_tokens=full,
+        pool_tokens=pool_chunks(plan.config, 10**9) * settings.ctx_size,
         final_tokens=(FINAL_TEXTS * settings.chunks if settings.final_chunks is None else settings.final_chunks)
         * settings.ctx_size,
         report_tokens=(settings.report_chunks or settings.chunks) * settings.ctx_size,
@@ -111,7 +115,8 @@ def hours(work: Workload, machine: Machine) -> dict[str, float]:
     seconds = {
         "reference": _decode(work.reference_tokens, work.source_bytes, work, machine)
         + 2 * _load(work.source_bytes, machine),
-        "probes": _decode(work.probes * work.probe_tokens, base, work, machine) + work.probes * _load(base, machine),
+        "probes": _decode(work.probes * work.probe_tokens + work.pool_tokens, base, work, machine)
+        + work.probes * _load(base, machine),
         "trials": _decode(work.trials * work.share * work.full_tokens, work.candidate_bytes, work, machine)
         + work.trials * _load(work.candidate_bytes, machine),
         "report": _decode(work.report_runs * work.report_tokens, work.candidate_bytes, work, machine)

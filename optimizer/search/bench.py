@@ -27,6 +27,8 @@ from optimizer.store import Lease, ModelRecord, Store
 from optimizer.workplace import Workplace
 
 FREE_DISK_SHARE = 0.8
+POOL_TEXTS = 3
+"""Chunks that those of trials are drawn from, as many times theirs."""
 EvaluatorFactory = Callable[[RuntimeSettings], Evaluator]
 
 
@@ -116,9 +118,15 @@ def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank
 
 def runtime_settings(config: SearchConfig) -> RuntimeSettings:
     """The evaluator's settings of a search."""
-    own = {"chunks", "report_chunks", "probe_chunks", "final_chunks", "first_rung", "repack"}
+    own = {"chunks", "pool_chunks", "report_chunks", "probe_chunks", "final_chunks", "first_rung", "repack"}
     values = config.evaluation.model_dump(exclude=own)
     return RuntimeSettings(**values, use_extra_bufts=config.evaluation.repack)
+
+
+def pool_chunks(config: SearchConfig, available: int) -> int:
+    """Chunks of search text that probes see and trials' are drawn from; what is left of the text is for the finals."""
+    chunks = config.evaluation.chunks
+    return max(chunks, min(config.evaluation.pool_chunks or POOL_TEXTS * chunks, available // 2))
 
 
 def probe_chunks(config: SearchConfig, available: int) -> int:

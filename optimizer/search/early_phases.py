@@ -1,29 +1,74 @@
 """What a search measures before its first trial: references, the noise floor, probes."""
 
-from optimizer.search.bench import Bench, probe_chunks
+from optimizer.search.bench import Bench, pool_chunks, probe_chunks
 from optimizer.search.context import SearchContext
+from optimizer.search.draw import DRAW, Draw, draw_chunks, evenly
 from optimizer.search.measuring import Measurer
 from optimizer.search.probes import Sensitivities
-from optimizer.search.probing import plan_probing, run_probes
+from optimizer.search.probing import pilot_scores, plan_probing, run_probes
 from optimizer.search.prune_sets import PruneSet, measure_influence, probe_sets
 from optimizer.search.prune_settings import candidate_layers
+from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.scoring import MeasuredText
 from optimizer.search.texts import TextChoice, prepare_text
 
 NOISE_CHUNKS = 8
+POOL_CHUNKS = "pool_chunks"
+"""Key of a study's progress."""
+
+
+def prepare_search_text(context: SearchContext, bench: Bench, choice: TextChoice) -> MeasuredText:
+    """The text that probes see and that the chunks of trials are drawn from; a study that has trials keeps its own."""
+    config, chunks = context.plan.config, context.plan.config.evaluation.chunks
+    if context.store.count_trials(context.study.id):
+        pool = int(context.reporter.kept(POOL_CHUNKS) or chunks)  # it began before there were draws
+    elif config.sampler in NEED_PROBES:
+        pool = pool_chunks(config, bench.scorer.count_chunks(choice.path))
+    else:
+        pool = chunks  # without probes nothing tells what to draw
+    context.reporter.keep(POOL_CHUNKS, pool)
+    text = prepare(context, bench, choice, pool, "search text")
+    if text.n_chunks < chunks:
+        context.reporter.line(_too_few(choice, text, chunks))
+    return text
+
+
+def draw_trials(context: SearchContext, measurer: Measurer) -> Measurer:
+    """What trials are scored by: chunks of the whole text, drawn by the damage of a probe that was measured on it."""
+    reporter, chunks = context.reporter, context.plan.config.evaluation.chunks
+    if measurer.text.n_chunks <= chunks:
+        return measurer
+    kept = reporter.kept(DRAW) if context.store.count_trials(context.study.id) else None
+    if kept is not None:
+        return measurer.drawn(Draw.from_json(kept))
+    pilot = pilot_scores(plan_probing(context.plan), measurer, reporter)
+    draw = evenly(range(chunks)) if pilot is None else draw_chunks(pilot, chunks)
+    reporter.keep(DRAW, draw.as_json())
+    return measurer.drawn(draw)
 
 
 def prepare(context: SearchContext, bench: Bench, choice: TextChoice, chunks: int, title: str) -> MeasuredText:
     """A text's reference logits."""
     context.check_stop()
     context.reporter.phase(f"reference: {title}", chunks)
-    text = prepare_text(bench, choice, chunks, lambda done, _: context.reporter.advance(done))
+    return prepare_text(bench, choice, chunks, lambda done, _: context.reporter.advance(done))
+
+
+def prepare_report_text(context: SearchContext, bench: Bench, choice: TextChoice) -> MeasuredText:
+    """The text that winners are reported on."""
+    settings = context.plan.config.evaluation
+    chunks = settings.report_chunks or settings.chunks
+    text = prepare(context, bench, choice, chunks, "report text")
     if text.n_chunks < chunks:
-        context.reporter.line(
-            f"[yellow]{choice.path.name} has {text.n_chunks} chunks of {text.tokens_per_chunk} tokens, not {chunks}; "
-            "all of them are used[/yellow]"
-        )
+        context.reporter.line(_too_few(choice, text, chunks))
     return text
+
+
+def _too_few(choice: TextChoice, text: MeasuredText, wanted: int) -> str:
+    return (
+        f"[yellow]{choice.path.name} has {text.n_chunks} chunks of {text.tokens_per_chunk} tokens, not {wanted}; "
+        "all of them are used[/yellow]"
+    )
 
 
 def noise_floor(context: SearchContext, bench: Bench, text: MeasuredText) -> float:

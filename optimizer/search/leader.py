@@ -32,7 +32,6 @@ class Leader:
         search text alone must be greater than luck explains.
         """
         self._finals = finals
-        self._entrants = 0
         self._gate = gate
         self._rivals_only = rivals_only
         self._all_answer = all_answer
@@ -67,7 +66,6 @@ class Leader:
     def crown(self, trial: TrialRecord, measurement: Measurement) -> bool:
         """Make a complete trial the incumbent where it clearly loses less on the full text and the gate is open."""
         self._contenders += trial.name is None and self.incumbent is not None and self._leads(trial, measurement)
-        self._entrants += FRESH_CHUNKS in (trial.metrics or {})
         if only_lucky(trial) is not None or kept_out(trial) is not None or not self._leads(trial, measurement):
             return False
         self.incumbent = measurement
@@ -106,21 +104,23 @@ class Leader:
         if self._finals is not None:
             label = f"{trial.name or trial.origin}, finals"
             theirs = Recipe(self.incumbent.recipe.tensor_types)
-            played = self._finals.play(recipe, theirs, self._entrants + 1, label)
+            played = self._finals.play(recipe, theirs, label)
             if played is not None:
-                found = played.difference
+                found, pooled = played.difference, self._pooled_difference(measurement, played.difference)
                 said: dict[str, Any] = {
                     FRESH_CHUNKS: found.chunks, FRESH_DIFFERENCE: found.mean, FRESH_ERROR: found.standard_error,
-                    POOLED_KLD: self._pooled_kld + self._pooled_difference(measurement, found),
+                    POOLED_KLD: self._pooled_kld + pooled,
                 }  # fmt: skip
-                return played.reason, {**said, **({LUCK: played.reason} if played.reason else {})}, played.new_tokens
+                reason = None if pooled < 0 else _behind(found, pooled)
+                return reason, {**said, **({LUCK: reason} if reason else {})}, played.new_tokens
         reason = self._luck(trial, measurement)
         return reason, {LUCK: reason} if reason else {}, 0
 
     def _pooled_difference(self, measurement: Measurement, fresh: PairedDifference) -> float:
         """Mean difference from the incumbent over the chunks of the race and the fresh ones, nats per token.
 
-        What the surrogate learns: without the luck of the chunks that all trials see, on their level all the same.
+        Who is the better one, and what the surrogate learns: without the luck of the chunks that all trials see, and
+        on their level all the same.
         """
         assert self.incumbent is not None
         seen = len(measurement.by_chunk)
@@ -135,3 +135,11 @@ class Leader:
         if self.incumbent is None or trial.name is not None:
             return None
         return luck(compare(measurement.by_chunk, self.incumbent.by_chunk), self._contenders + 2)
+
+
+def _behind(fresh: PairedDifference, pooled: float) -> str:
+    """Why a lead in the race made no incumbent."""
+    return (
+        f"on {fresh.chunks} fresh chunks of the search text it is behind by {fresh.mean:.6f} ± "
+        f"{fresh.standard_error:.6f}, and with those of the race by {pooled:.6f}"
+    )

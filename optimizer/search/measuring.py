@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from evaluators.divergence import ChunkScore, Score, merge_scores
 from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.draw import Draw
 from optimizer.search.scoring import MeasuredText, Scorer
 from optimizer.store import Lease, ModelRecord, NewEvaluation, RecipeRecord, Store
 
@@ -38,7 +39,7 @@ class Measurement:
 
 
 class Measurer:
-    """Scores recipes of one model on one text; safe to call from several threads."""
+    """Scores recipes of one model on one text, or on what was drawn from it; safe to call from several threads."""
 
     def __init__(
         self,
@@ -49,7 +50,9 @@ class Measurer:
         sizes: Recipes,
         text: MeasuredText,
         reporter: Reporter,
+        draw: Draw | None = None,
     ) -> None:
+        """draw: of the text's chunks; those it counts are then all there are."""
         self._store = store
         self._lease = lease
         self._scorer = scorer
@@ -58,7 +61,9 @@ class Measurer:
         self._reporter = reporter
         self._recorded: dict[str, RecipeRecord] = {}
         self._lock = threading.Lock()
-        self.text = text
+        self._draw = draw
+        self._whole_text = text
+        self.text = text if draw is None else replace(text, n_chunks=len(draw.order))
 
     @property
     def batch(self) -> int:
@@ -72,6 +77,11 @@ class Measurer:
     @property
     def model_id(self) -> int:
         return self._model.id
+
+    def drawn(self, draw: Draw) -> "Measurer":
+        """One of the drawn chunks alone: `measure` takes them in the draw's order, and scores are as they count."""
+        parts = (self._store, self._lease, self._scorer, self._model, self._sizes, self._whole_text, self._reporter)
+        return Measurer(*parts, draw)
 
     def record(self, recipe: Recipe) -> RecipeRecord:
         """The recipe's row; those asked for last are remembered, since each trial asks several times."""
@@ -87,8 +97,11 @@ class Measurer:
         return found
 
     def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Measurement:
-        """The score on chunks 0 … n_chunks-1; ranges that SQL does not have are evaluated, and kept at once."""
-        return self.measure_chunks(recipe, range(n_chunks), label)
+        """The score on the first chunks; ranges that SQL does not have are evaluated, and kept at once."""
+        if self._draw is None:
+            return self.measure_chunks(recipe, range(n_chunks), label)
+        raw = self.measure_chunks(recipe, sorted(self._draw.order[:n_chunks]), label)
+        return replace(raw, score=self._draw.counted(raw.score.chunks))
 
     def measure_chunks(self, recipe: Recipe, chunks: Sequence[int], label: str = "") -> Measurement:
         """The same on any chunks, in rising order. What is missing of a range is scored range by range, else at
@@ -115,7 +128,7 @@ class Measurer:
         """One call, kept as a row for every run of neighbouring chunks."""
         started = time.monotonic()
         score = self._scorer.score(
-            recipe, self.text, chunks, lambda done, total: self._reporter.work(done, total, label)
+            recipe, self._whole_text, chunks, lambda done, total: self._reporter.work(done, total, label)
         )
         seconds = (time.monotonic() - started) / len(chunks)
         by_chunk = {chunk.chunk: chunk for chunk in score.chunks}

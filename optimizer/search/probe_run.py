@@ -6,7 +6,7 @@ from typing import Any
 from evaluators.process import EvaluatorProcess
 from optimizer.errors import ConfigError
 from optimizer.progress import Reporter
-from optimizer.search.bench import EvaluatorFactory, open_bench, probe_chunks
+from optimizer.search.bench import EvaluatorFactory, open_bench, pool_chunks, probe_chunks
 from optimizer.search.claiming import add_model
 from optimizer.search.outages import wait_through_outages
 from optimizer.search.planning import Plan
@@ -74,8 +74,9 @@ def probe_only(
         wait_through_outages(store, plan.config, reporter)
         model = add_model(store, plan)
         with open_bench(plan, workplace, store, model, reporter, evaluator_factory) as bench:
-            reporter.phase("reference: search text", plan.config.evaluation.chunks)
-            text = prepare_text(bench, choice, plan.config.evaluation.chunks, lambda done, _: reporter.advance(done))
+            pool = pool_chunks(plan.config, bench.scorer.count_chunks(choice.path))
+            reporter.phase("reference: search text", pool)
+            text = prepare_text(bench, choice, pool, lambda done, _: reporter.advance(done))
             measurer = bench.measurer(None, text, reporter)
             chunks = probe_chunks(plan.config, text.n_chunks)
             fitted = run_probes(plan, probing, measurer, store, chunks, reporter, lambda: None, imported)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import psutil
 from rich.markup import escape
 
+from evaluators.divergence import ChunkScore
 from evaluators.errors import EvaluationError
 from optimizer.errors import ConfigError
 from optimizer.gguf.tensor_types import tensor_type as type_of
@@ -71,7 +72,7 @@ def run_probes(
     """
     reporter.phase("probes", len(probing.probes))
     before_each()
-    sample = _choose_chunks(probing, measurer, n_chunks, reporter)
+    sample = _choose_chunks(pilot_scores(probing, measurer, reporter), measurer.text.n_chunks, n_chunks)
     base_kld = 0.0
     if not probing.base.is_source and any(probe.kind != "uniform" for probe in probing.probes):
         base_kld = sample.mean(measurer.measure_chunks(probing.base.recipe, sample.chunks, "probe base").by_chunk)[0]
@@ -95,22 +96,32 @@ def run_probes(
     return measured if plan.given is None else plan.given.completed(measured)
 
 
-def _choose_chunks(probing: Probing, measurer: Measurer, n_chunks: int, reporter: Reporter) -> ChunkSample:
-    """By the damage of the uniform probe of the middle type on every chunk; the first ones where that fails."""
-    everything = measurer.text.n_chunks
+def pilot_of(probing: Probing) -> Probe | None:
+    """The uniform probe of the middle type: where it loses much, other recipes do too."""
     uniform = sorted(
         (probe for probe in probing.probes if probe.kind == "uniform"),
         key=lambda probe: type_of(probe.tensor_type).bits_per_weight,
     )
-    if n_chunks >= everything or not uniform:
-        return first_chunks(min(n_chunks, everything))
-    pilot = uniform[(len(uniform) - 1) // 2]
+    return uniform[(len(uniform) - 1) // 2] if uniform else None
+
+
+def pilot_scores(probing: Probing, measurer: Measurer, reporter: Reporter) -> tuple[ChunkScore, ...] | None:
+    """The pilot's on every chunk of the text, in rising order; None where there is none or it fails."""
+    pilot = pilot_of(probing)
+    if pilot is None:
+        return None
     try:
-        by_chunk = measurer.measure(pilot.recipe, everything, f"{pilot.name}, whole text").by_chunk
+        return measurer.measure(pilot.recipe, measurer.text.n_chunks, f"{pilot.name}, whole text").score.chunks
     except EvaluationError as error:
-        reporter.line(f"[yellow]{pilot.name} failed, so probes see the first chunks: {escape(str(error))}[/yellow]")
-        return first_chunks(n_chunks)
-    return sample_chunks([by_chunk[chunk] for chunk in range(everything)], n_chunks)
+        reporter.line(f"[yellow]{pilot.name} failed, so the first chunks are taken: {escape(str(error))}[/yellow]")
+        return None
+
+
+def _choose_chunks(pilot: Sequence[ChunkScore] | None, everything: int, n_chunks: int) -> ChunkSample:
+    """By the pilot's damage on every chunk; the first ones without it."""
+    if n_chunks >= everything or pilot is None:
+        return first_chunks(min(n_chunks, everything))
+    return sample_chunks([score.mean_kld for score in pilot], n_chunks)
 
 
 def _measure(probe: Probe, measurer: Measurer, sample: ChunkSample, reporter: Reporter) -> ProbeResult:

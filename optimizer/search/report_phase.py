@@ -1,5 +1,6 @@
 """The last phase of a search: its winners and their rivals on report text, and the study's end."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,8 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import Bench
 from optimizer.search.context import SearchContext
 from optimizer.search.crew import in_parallel
-from optimizer.search.early_phases import prepare
+from optimizer.search.draw import DRAW
+from optimizer.search.early_phases import prepare_report_text
 from optimizer.search.leftover import LEFTOVER
 from optimizer.search.measuring import Measurer
 from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS
@@ -33,10 +35,9 @@ def write_report(
 ) -> None:
     """Measure, and end the study."""
     plan, store, reporter = context.plan, context.store, context.reporter
-    settings = plan.config.evaluation
     store.update_study(context.lease, phase="report")
     searched, choice = texts
-    text = prepare(context, bench, choice, settings.report_chunks or settings.chunks, "report text")
+    text = prepare_report_text(context, bench, choice)
     measurer = bench.measurer(context.lease, text, reporter)
     more = (behaviours is not None) + 2 * (plan.config.prune > 0)
     reporter.phase("report", measurements_needed(plan) + len(plan.budgets) * more)
@@ -61,7 +62,7 @@ def write_report(
             "parameters": plan.model.n_elements,
             "size_bytes": plan.model.size_bytes,
         },
-        "search_text": searched.as_json(),
+        "search_text": {**searched.as_json(), **_drawn(reporter.kept(DRAW))},
         "report_text": {**choice.as_json(), "chunks": text.n_chunks},
         "engine": asdict(bench.scorer.engine()),
         "noise_floor_kld": noise,
@@ -70,6 +71,10 @@ def write_report(
     store.update_study(
         context.lease, state="finished", phase="finished", report=report, events=[NewEvent("study.finished", {})]
     )
+
+
+def _drawn(kept: Mapping[str, Any] | None) -> dict[str, int]:
+    return {} if kept is None else {"chunks": len(kept["order"]), "drawn_from": kept["pool"]}
 
 
 def _measure_ahead(context: SearchContext, measurer: Measurer) -> None:

@@ -19,7 +19,13 @@ from optimizer.search.best import RIVALS_ONLY
 from optimizer.search.claiming import kept_settings, open_study, take_lease
 from optimizer.search.context import Limits, SearchContext, StopRequested
 from optimizer.search.coordinator import TrialLoop
-from optimizer.search.early_phases import measure_probes, measure_prune_sets, noise_floor, prepare
+from optimizer.search.early_phases import (
+    draw_trials,
+    measure_probes,
+    measure_prune_sets,
+    noise_floor,
+    prepare_search_text,
+)
 from optimizer.search.finals import open_finals
 from optimizer.search.gate import open_gate
 from optimizer.search.hints import keep_form
@@ -122,7 +128,6 @@ def _run_phases(
     notify: Callable[[], None],
 ) -> None:
     plan, store, reporter = context.plan, context.store, context.reporter
-    settings = plan.config.evaluation
     store.update_study(
         context.lease,
         state="running",
@@ -134,9 +139,9 @@ def _run_phases(
     context.reporter.keep(RIVALS_ONLY, sorted(plan.rivals_only))
     keep_identity(reporter, bench.scorer, store.count_trials(context.study.id))
     started = time.monotonic()
-    search_text = prepare(context, bench, texts[0], settings.chunks, "search text")
+    search_text = prepare_search_text(context, bench, texts[0])
     noise = noise_floor(context, bench, search_text)
-    measurer = bench.measurer(context.lease, search_text, context.reporter)
+    whole_text = bench.measurer(context.lease, search_text, context.reporter)
     prior = errors = None
     if plan.config.sampler in NEED_WEIGHT_ERRORS:
         reporter.phase("weight errors", 1)
@@ -146,9 +151,10 @@ def _run_phases(
             allow_requantize=quantization.allow_requantize, threads=quantization.threads,
         )  # fmt: skip
     if plan.config.sampler in NEED_PROBES:
-        sensitivities = measure_probes(context, measurer)
+        sensitivities = measure_probes(context, whole_text)
         prior = make_prior(plan.space, sensitivities)
         reporter.keep(WIDER, keep_form(find_hints(plan, sensitivities)))
+    measurer = draw_trials(context, whole_text)
     if not store.count_trials(context.study.id, TRIAL_STATES):
         reporter.keep(TOKENS_BEFORE_TRIALS, store.study(context.study.id).tokens_evaluated)
     behaviours = StudyBehaviours(context, bench, plan.prompts) if plan.prompts else None

@@ -1,6 +1,7 @@
 """One recipe's chunks by several evaluators: by those whose trials wait for them, and by those that have no work."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from math import ceil
 
@@ -18,37 +19,36 @@ class SharedMeasuring:
         self._begun: dict[tuple[str, int], Future[None]] = {}
 
     def measure(
-        self, measurer: Measurer, recipe: Recipe, chunks: range, label: str, *, is_shared: bool
+        self, measurer: Measurer, recipe: Recipe, chunks: Sequence[int], label: str, *, is_shared: bool
     ) -> tuple[Measurement, int]:
-        """The score on chunks 0 … chunks.stop - 1, once all of `chunks` are there, and the tokens evaluated by the
-        caller for it. is_shared: whether other trials may want the same. Raises EvaluationError; what another caller
-        did not get, this one measures itself.
+        """The score on these chunks, in rising order, and the tokens evaluated by the caller for it. is_shared:
+        whether other trials may want the same. Raises EvaluationError; what another caller did not get, this one
+        measures itself.
         """
         idle = measurer.scorer.idle
         evaluators = max(1 + idle, measurer.scorer.slots if is_shared else 1)
         share = ceil(len(chunks) / evaluators / measurer.batch) * measurer.batch
-        starts = chunks[::share]
+        pieces = {chunks[at]: chunks[at : at + share] for at in range(0, len(chunks), share)}
 
         def measure_pieces() -> int:
             tokens = 0
-            for start in starts:
+            for start, part in pieces.items():
                 piece = self._begin(recipe, start)
                 if piece is not None:
                     try:
-                        part = range(start, min(start + share, chunks.stop))
                         tokens += measurer.measure_chunks(recipe, part, label).new_tokens
                     finally:
                         piece.set_result(None)
             return tokens
 
-        helpers = min(idle, len(starts) - 1)
+        helpers = min(idle, len(pieces) - 1)
         if helpers:
             with ThreadPoolExecutor(1 + helpers, thread_name_prefix="pieces") as pool:
                 tokens = sum(future.result() for future in [pool.submit(measure_pieces) for _ in range(1 + helpers)])
         else:
             tokens = measure_pieces()
-        wait([self._begun[recipe.key, start] for start in starts])
-        whole = measurer.measure(recipe, chunks.stop, label)
+        wait([self._begun[recipe.key, start] for start in pieces])
+        whole = measurer.measure_chunks(recipe, chunks, label)
         return whole, tokens + whole.new_tokens
 
     def _begin(self, recipe: Recipe, start: int) -> Future[None] | None:

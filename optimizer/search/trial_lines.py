@@ -23,7 +23,7 @@ def trial_line(trial: TrialRecord, *, crowned: bool) -> str:
     if (reason := kept_out(trial)) is not None:
         return f"[yellow]{text} kept out: {escape(reason)}[/yellow]"
     if only_lucky(trial) is not None:
-        return f"{text} less, not clearly"
+        return f"{text} less here, not on fresh text"
     if crowned:
         return f"[bold green]{text} * best[/bold green]"
     return f"[dim]{text} out[/dim]" if trial.state == "pruned" else text

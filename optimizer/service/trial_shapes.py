@@ -50,6 +50,7 @@ class Trial(TrialRow):
 class Chunk(BaseModel):
     chunk: int
     tokens: int
+    counts: float
     mean_kld: float
     perplexity: float
     reference_perplexity: float

@@ -14,6 +14,7 @@ from optimizer.search.crew import Crew
 from optimizer.search.shared_measuring import SharedMeasuring
 
 RECIPE = Recipe({"t": "Q4_K"})
+WHOLE = 16
 
 
 @pytest.mark.parametrize("slots", [1, 3])
@@ -44,11 +45,9 @@ class Chunks:
         self._together = threading.Barrier(together)
         self._lock = threading.Lock()
 
-    def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Any:
-        return self._answer(range(n_chunks))
-
     def measure_chunks(self, recipe: Recipe, chunks: Sequence[int], label: str = "") -> Any:
-        self._together.wait(timeout=30)
+        if len(chunks) < WHOLE:  # a piece
+            self._together.wait(timeout=30)
         return self._answer(chunks)
 
     def _answer(self, chunks: Sequence[int]) -> Any:
@@ -68,7 +67,7 @@ def share(chunks: Chunks, callers: int) -> list[Any]:
     def measure(_: int) -> Any:
         try:
             measurer: Any = chunks
-            return shared.measure(measurer, RECIPE, range(4, 20), "trial", is_shared=callers > 1)
+            return shared.measure(measurer, RECIPE, range(4, 4 + WHOLE), "trial", is_shared=callers > 1)
         except EvaluationError as error:
             return error
 
@@ -78,31 +77,27 @@ def share(chunks: Chunks, callers: int) -> list[Any]:
 
 def test_who_waits_for_the_same_chunks_measures_some_of_them() -> None:
     chunks = Chunks(4, together=4)
-    chunks.measure(RECIPE, 4)
     results = share(chunks, 4)
-    assert sorted(chunks.evaluated) == list(range(20))
-    assert [sorted(whole.by_chunk) for whole, _ in results] == [list(range(20))] * 4
+    assert sorted(chunks.evaluated) == list(range(4, 20))
+    assert [sorted(whole.by_chunk) for whole, _ in results] == [list(range(4, 20))] * 4
     assert [tokens for _, tokens in results] == [4, 4, 4, 4]
 
 
 def test_one_alone_measures_them_at_once() -> None:
     chunks = Chunks(1, together=1)
-    chunks.measure(RECIPE, 4)
     ((_, tokens),) = share(chunks, 1)
     assert tokens == 16
 
 
 def test_idle_evaluators_measure_for_one_trial() -> None:
     chunks = Chunks(4, together=3, idle=2)
-    chunks.measure(RECIPE, 4)
     ((whole, tokens),) = share(chunks, 1)
-    assert sorted(chunks.evaluated) == sorted(whole.by_chunk) == list(range(20))
+    assert sorted(chunks.evaluated) == sorted(whole.by_chunk) == list(range(4, 20))
     assert tokens == 16
 
 
 def test_what_one_did_not_get_another_measures() -> None:
     chunks = Chunks(2, together=2, fails_at=5)
-    chunks.measure(RECIPE, 4)
     results = share(chunks, 2)
     assert sum(isinstance(each, EvaluationError) for each in results) == 1
-    assert sorted(chunks.evaluated) == list(range(20))
+    assert sorted(chunks.evaluated) == list(range(4, 20))

@@ -8,11 +8,11 @@ FEW_BASELINES = {"baselines__presets": False, "baselines__variants": False, "bas
 
 
 def test_tokens_end_proposing_and_more_tokens_continue(tmp_path: Path) -> None:
-    few = Search(tmp_path, prepare(tmp_path, tokens=40_000, trials=500, **FEW_BASELINES))
+    few = Search(tmp_path, prepare(tmp_path, tokens=70_000, trials=500, **FEW_BASELINES))
     assert few.run().finished
     first = few.trials()
     assert 3 < len(first) < 100
-    few.plan = prepare(tmp_path, tokens=50_000, trials=500, **FEW_BASELINES)
+    few.plan = prepare(tmp_path, tokens=80_000, trials=500, **FEW_BASELINES)
     assert few.run().finished
     again = few.trials()
     assert len(again) > len(first)

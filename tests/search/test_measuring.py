@@ -8,6 +8,7 @@ from typing import Any
 from evaluators.divergence import ChunkScore, Score
 from optimizer.progress import SilentReporter
 from optimizer.recipes.recipe import Recipe
+from optimizer.search.draw import Draw
 from optimizer.search.measuring import Measurer
 from optimizer.search.scoring import MeasuredText
 from optimizer.store import NewEvaluation
@@ -66,3 +67,22 @@ def test_a_sample_is_kept_as_runs_and_the_whole_text_takes_the_rest() -> None:
     assert whole.new_tokens == 3 * TOKENS
     assert measurer.measure_chunks(recipe, (1, 5)).new_tokens == 0
     assert rows.recipes_asked_for == 1
+
+
+def test_what_is_drawn_is_measured_in_the_draws_order_and_counts_as_drawn() -> None:
+    rows, scorer, sizes = Rows(), Scorer(), SimpleNamespace(file_size=lambda *_, **__: 1)
+    text = MeasuredText(1, "", Path(), Path(), "", 6, TOKENS)
+    whole = Measurer(
+        rows, None, scorer, SimpleNamespace(id=1), sizes, text, SilentReporter(),  # type: ignore[arg-type]
+    )  # fmt: skip
+    measurer = whole.drawn(Draw(pool=6, order=(5, 1, 3), factors=(0.5, 2.0, 1.0), reference_nll=3.0))
+    assert measurer.text.n_chunks == 3
+    recipe = Recipe({"t": "Q4_K"})
+    first = measurer.measure(recipe, 2)
+    assert scorer.calls == [[1, 5]]
+    assert first.by_chunk == {1: 2.0, 5: 2.5}
+    assert first.score.mean_kld == 2.25
+    everything = measurer.measure(recipe, 3)
+    assert scorer.calls == [[1, 5], [3]]
+    assert everything.new_tokens == TOKENS
+    assert whole.measure_chunks(recipe, [1, 5]).by_chunk == {1: 1.0, 5: 5.0}  # kept as measured

@@ -9,6 +9,7 @@ from evaluators.behaviour.record import prompts_from_json
 from evaluators.divergence import ChunkScore, Score, merge_scores
 from optimizer.export.answers import Answers, Named, show_answers
 from optimizer.search.claiming import CONTENTS
+from optimizer.search.draw import DRAW, Draw, evenly
 from optimizer.search.reported_answers import asked_suite
 from optimizer.service.context import Service
 from optimizer.service.pages.study_data import label_of
@@ -22,8 +23,15 @@ class TextScore:
 
     text: str
     score: Score
+    """As its chunks count."""
     by_chunk: Mapping[int, float]
-    """Chunk -> mean KLD, nats per token."""
+    """Chunk -> what its mean KLD counts, nats per token, of those that count."""
+    chunks: tuple[ChunkScore, ...]
+    """As measured."""
+    counts: Mapping[int, float]
+    """Chunk -> how often it counts: 1, or by the draw of a study that has one."""
+    drawn_from: int | None
+    """Chunks of the text that those that count were drawn from; None where they are all that was scored."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,20 @@ def scores_of(here: Service, study: StudyRecord, trial: TrialRecord) -> list[Tex
         if digest in texts:
             chunks = found.setdefault(texts[digest], {}).setdefault(row.settings_key, {})
             chunks.update({chunk["chunk"]: ChunkScore.from_dict(chunk) for chunk in row.chunks})
+    drawn = (study.progress or {}).get(DRAW)
     shown = []
     for text in ("search", "report"):
         if text in found:
-            chunks = list(found[text].values())[-1]
-            score = merge_scores([Score(tuple(chunks[number] for number in sorted(chunks)))])
-            shown.append(TextScore(text, score, {number: chunks[number].mean_kld for number in sorted(chunks)}))
+            by_number = list(found[text].values())[-1]
+            measured = tuple(by_number[number] for number in sorted(by_number))
+            draw = Draw.from_json(drawn) if drawn and text == "search" else evenly(tuple(by_number))
+            drawn_from = draw.pool if draw.reference_nll is not None else None
+            score = merge_scores([draw.counted(measured)])
+            if not score.chunks:
+                continue
+            by_chunk = {chunk.chunk: chunk.mean_kld for chunk in score.chunks}
+            counts = dict(zip(draw.order, draw.factors, strict=True))
+            shown.append(TextScore(text, score, by_chunk, measured, counts, drawn_from))
     return shown
 
 

@@ -22,20 +22,21 @@ def list_chunks(study: str, number: Number, here: Here) -> dict[str, Any]:
     texts = [
         {
             "text": each.text,
-            "tokens": sum(chunk.tokens for chunk in each.score.chunks),
+            "tokens": sum(chunk.tokens for chunk in each.chunks),
             "mean_kld": each.score.mean_kld,
             "mean_kld_standard_error": each.score.mean_kld_standard_error,
-            "chunks": [_chunk(chunk) for chunk in each.score.chunks],
+            "chunks": [_chunk(chunk, each.counts.get(chunk.chunk, 0.0)) for chunk in each.chunks],
         }
         for each in scores_of(here, record, trial_of(here, record, number))
     ]
     return {"study": study, "number": number, "texts": texts}
 
 
-def _chunk(score: ChunkScore) -> dict[str, Any]:
+def _chunk(score: ChunkScore, counts: float) -> dict[str, Any]:
     return {
         "chunk": score.chunk,
         "tokens": score.tokens,
+        "counts": counts,
         "mean_kld": score.mean_kld,
         "perplexity": exp(score.nll_sum / score.tokens),
         "reference_perplexity": exp(score.reference_nll_sum / score.tokens),
