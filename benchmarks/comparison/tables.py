@@ -68,10 +68,7 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
                 mine = _of(runs, sampler=sampler, group=group, budget=budget)
                 arrivals = []
                 for share in WITHIN:
-                    reached = [
-                        next((tokens for tokens, kld in _report_curve(run) if kld <= best * (1 + share)), None)
-                        for run in mine
-                    ]
+                    reached = [_arrival(run, best * (1 + share)) for run in mine]
                     known = [tokens for tokens in reached if tokens is not None]
                     text = f"{fmean(known) / 1000:.0f}k" if known else "-"
                     arrivals.append(text + (f" ({len(known)}/{len(mine)})" if 0 < len(known) < len(mine) else ""))
@@ -82,11 +79,13 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
 
 
 def _arrival(run: Run, kld: float) -> float | None:
+    """Tokens after which a run had no more than this KLD; None where it never had."""
     return next((tokens for tokens, found in _report_curve(run) if found <= kld), None)
 
 
 def _report_curve(run: Run) -> Sequence[Sequence[float]]:
-    return [*run["report"], [run["tokens"], run.get("curve_end", run["report_kld"])]]
+    """(evaluated tokens, KLD), its winner last; all on the chunks of the curves."""
+    return [*run["report"], [run["tokens"], run["curve_end"]]]
 
 
 def against_presets(figures: Mapping[str, Any]) -> str:

@@ -35,16 +35,20 @@ def prepare_search_text(context: SearchContext, bench: Bench, choice: TextChoice
 
 def draw_trials(context: SearchContext, measurer: Measurer) -> Measurer:
     """What trials are scored by: chunks of the whole text, drawn by the damage of a probe that was measured on it."""
-    reporter, chunks = context.reporter, context.plan.config.evaluation.chunks
-    if measurer.text.n_chunks <= chunks:
-        return measurer
+    reporter = context.reporter
     kept = reporter.kept(DRAW) if context.store.count_trials(context.study.id) else None
-    if kept is not None:
-        return measurer.drawn(Draw.from_json(kept))
-    pilot = pilot_scores(plan_probing(context.plan), measurer, reporter)
-    draw = evenly(range(chunks)) if pilot is None else draw_chunks(pilot, chunks)
-    reporter.keep(DRAW, draw.as_json())
-    return measurer.drawn(draw)
+    draw = Draw.from_json(kept) if kept else _draw(context, measurer)
+    reporter.keep(DRAW, None if draw is None else draw.as_json())  # none: a run with other settings may have left one
+    return measurer if draw is None else measurer.drawn(draw)
+
+
+def _draw(context: SearchContext, measurer: Measurer) -> Draw | None:
+    """None where trials see the whole text."""
+    chunks = context.plan.config.evaluation.chunks
+    if measurer.text.n_chunks <= chunks:
+        return None
+    pilot = pilot_scores(plan_probing(context.plan), measurer, context.reporter)
+    return evenly(range(chunks)) if pilot is None else draw_chunks(pilot, chunks)
 
 
 def prepare(context: SearchContext, bench: Bench, choice: TextChoice, chunks: int, title: str) -> MeasuredText:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.divergence import Score
+from optimizer.search.chunk_sampling import EVENLY
 from optimizer.search.draw import Draw, draw_chunks, evenly
 from tests.search.chunk_scores import chunk_score
 
@@ -14,14 +14,16 @@ DAMAGES = st.lists(st.floats(1e-6, 10), min_size=2, max_size=60)
 
 
 @given(DAMAGES, st.integers(1, 60))
-def test_what_loses_as_the_pilot_does_is_found_exactly_but_for_the_even_part(damages: list[float], count: int) -> None:
+def test_distinct_chunks_are_drawn_and_the_pilots_mean_is_not_far_exceeded(damages: list[float], count: int) -> None:
     pilot = [chunk_score(10 + number, damage) for number, damage in enumerate(damages)]
     draw = draw_chunks(pilot, count)
     assert len(draw.order) == len(set(draw.order)) == min(count, len(damages))
     assert set(draw.order) <= {score.chunk for score in pilot}
     assert draw.pool == len(damages)
+    mean, found = sum(damages) / len(damages), draw.counted(pilot).mean_kld
+    assert found <= (1 + EVENLY / (1 - EVENLY)) * mean * (1 + 1e-6)  # each counts by at least its damage's own share
     if count >= len(damages):
-        assert draw.counted(pilot).mean_kld == pytest.approx(sum(damages) / len(damages))
+        assert found == pytest.approx(mean)
 
 
 def test_a_heavy_tail_is_estimated_from_a_third() -> None:
@@ -31,11 +33,9 @@ def test_a_heavy_tail_is_estimated_from_a_third() -> None:
     other = [chunk_score(number, 0.3 * damage + 0.002) for number, damage in enumerate(damages)]
     mean = sum(score.mean_kld for score in other) / 90
     assert draw.counted(other).mean_kld == pytest.approx(mean, rel=0.1)
-    evenly_drawn = Score(tuple(other[:30])).mean_kld
     for first in (8, 15):
         part = Draw(draw.pool, draw.order[:first], draw.factors[:first], draw.reference_nll)
         assert abs(log(part.counted(other).mean_kld / mean)) < 0.5
-    assert evenly_drawn > 0
 
 
 def test_perplexity_starts_from_the_whole_texts_reference() -> None:

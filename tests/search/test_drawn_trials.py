@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluators.divergence import ChunkScore
+from optimizer.search import runner
 from optimizer.search.draw import DRAW, Draw
 from optimizer.search.early_phases import POOL_CHUNKS
 from optimizer.store import Store, StudyRecord
@@ -61,13 +62,34 @@ def test_more_trials_are_scored_on_the_same_chunks(tmp_path: Path) -> None:
     assert after[DRAW] == before[DRAW]
 
 
+def test_other_settings_before_the_first_trial_leave_no_old_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Search(tmp_path, prepare(tmp_path, trials=6))
+
+    def power_goes(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "measure_prune_sets", power_goes)  # what comes after the draw
+        with pytest.raises(SystemExit):
+            search.run()
+    with search.workplace.open_store() as store:
+        assert (record(store).progress or {})[DRAW]["pool"] == 48
+    search.plan = prepare(tmp_path, trials=6, evaluation__pool_chunks=16)
+    assert search.run().finished
+    with search.workplace.open_store() as store:
+        assert (record(store).progress or {})[DRAW] is None
+        assert "drawn_from" not in (record(store).report or {})["search_text"]
+
+
 def test_a_study_begun_before_there_were_draws_keeps_its_first_chunks(tmp_path: Path) -> None:
     """Its trials' KLD could not be compared with those of drawn chunks."""
     search = Search(tmp_path, prepare(tmp_path, trials=8, evaluation__pool_chunks=16))
     assert search.run().finished
     with search.workplace.open_store() as store:
         study = record(store)
-        assert DRAW not in (study.progress or {})
+        assert (study.progress or {}).get(DRAW) is None
         lease = store.acquire_lease(study.id)
         kept = {key: value for key, value in (study.progress or {}).items() if key != POOL_CHUNKS}
         settings = {**study.config, "evaluation": {**study.config["evaluation"]}}
@@ -78,7 +100,7 @@ def test_a_study_begun_before_there_were_draws_keeps_its_first_chunks(tmp_path: 
     assert search.run().finished
     with search.workplace.open_store() as store:
         study = record(store)
-        assert DRAW not in (study.progress or {})
+        assert (study.progress or {}).get(DRAW) is None
         late = [t for t in store.trials(study.id) if t.state == "complete"][-1]
         chunks = sorted(score.chunk for score in scores(store, study, late.recipe_id))
         assert chunks[:16] == list(range(16))
@@ -92,4 +114,4 @@ def test_samplers_without_probes_and_short_texts_take_the_first_chunks(tmp_path:
         with search.workplace.open_store() as store:
             study = store.find_study(name)
             assert study is not None
-            assert DRAW not in (study.progress or {})
+            assert (study.progress or {}).get(DRAW) is None

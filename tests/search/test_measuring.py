@@ -49,12 +49,16 @@ class Scorer:
         return Score(tuple(map(score_of, chunks)))
 
 
-def test_a_sample_is_kept_as_runs_and_the_whole_text_takes_the_rest() -> None:
-    rows, scorer, sizes = Rows(), Scorer(), SimpleNamespace(file_size=lambda *_, **__: 1)
+def measurer_of(rows: Rows, scorer: Scorer) -> Measurer:
+    sizes = SimpleNamespace(file_size=lambda *_, **__: 1)
     text = MeasuredText(1, "", Path(), Path(), "", 6, TOKENS)
-    measurer = Measurer(
-        rows, None, scorer, SimpleNamespace(id=1), sizes, text, SilentReporter(),  # type: ignore[arg-type]
-    )  # fmt: skip
+    model = SimpleNamespace(id=1)
+    return Measurer(rows, None, scorer, model, sizes, text, SilentReporter())  # type: ignore[arg-type]  # stand-ins
+
+
+def test_a_sample_is_kept_as_runs_and_the_whole_text_takes_the_rest() -> None:
+    rows, scorer = Rows(), Scorer()
+    measurer = measurer_of(rows, scorer)
     recipe = Recipe({"t": "Q4_K"})
     sample = measurer.measure_chunks(recipe, (1, 2, 5))
     assert scorer.calls == [[1, 2, 5]]  # decoded together
@@ -70,11 +74,8 @@ def test_a_sample_is_kept_as_runs_and_the_whole_text_takes_the_rest() -> None:
 
 
 def test_what_is_drawn_is_measured_in_the_draws_order_and_counts_as_drawn() -> None:
-    rows, scorer, sizes = Rows(), Scorer(), SimpleNamespace(file_size=lambda *_, **__: 1)
-    text = MeasuredText(1, "", Path(), Path(), "", 6, TOKENS)
-    whole = Measurer(
-        rows, None, scorer, SimpleNamespace(id=1), sizes, text, SilentReporter(),  # type: ignore[arg-type]
-    )  # fmt: skip
+    rows, scorer = Rows(), Scorer()
+    whole = measurer_of(rows, scorer)
     measurer = whole.drawn(Draw(pool=6, order=(5, 1, 3), factors=(0.5, 2.0, 1.0), reference_nll=3.0))
     assert measurer.text.n_chunks == 3
     recipe = Recipe({"t": "Q4_K"})
