@@ -61,14 +61,17 @@ def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path:
     done, probes = tmp_path / "done", tmp_path / "probes" / "groups-K"
     (done / "references").mkdir(parents=True)
     with closing(sqlite3.connect(done / DATABASE)) as database, database:
-        database.execute("CREATE TABLE evaluations (tokens INTEGER, created_at REAL)")
+        database.execute("CREATE TABLE evaluations (recipe_id INTEGER, tokens INTEGER, created_at REAL)")
+        database.execute("CREATE TABLE recipes (id INTEGER, key TEXT)")
         database.execute("CREATE TABLE trials (started_at REAL)")
         for table in FORGOTTEN:
             database.execute(f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER)")
-        database.executemany("INSERT INTO evaluations VALUES (?, ?)", [(100, 1.0), (200, 2.0), (400, 3.5)])
+        database.executemany("INSERT INTO recipes VALUES (?, ?)", [(1, "one"), (2, "two"), (3, "second probe")])
+        rows = [(1, 100, 1.0), (2, 200, 2.0), (3, 50, 2.5), (1, 400, 3.5)]
+        database.executemany("INSERT INTO evaluations VALUES (?, ?, ?)", rows)
         database.executemany("INSERT INTO trials VALUES (?)", [(3.0,), (4.0,)])
     assert take_probes(probes, tmp_path / "before") == 0
-    keep_probes(done, probes)
+    keep_probes(done, probes, {"one", "two", "never evaluated"})
     assert take_probes(probes, tmp_path / "next") == 300
     with closing(sqlite3.connect(tmp_path / "next" / DATABASE)) as database:
         assert database.execute("SELECT count(*) FROM trials").fetchone() == (0,)

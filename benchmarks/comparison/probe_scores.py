@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +11,10 @@ FORGOTTEN = ("claims", "outbox", "sensitivities", "trials", "studies")
 """Tables of what a search did; what was scored stays."""
 
 
-def keep_probes(studies: Path, probes: Path) -> None:
-    """Make `probes` of a finished job's folder: its scores from before the first trial, and its references."""
+def keep_probes(studies: Path, probes: Path, recipe_keys: Collection[str]) -> None:
+    """Make `probes` of a finished job's folder: its scores of these recipes from before the first trial, and its
+    references. Second probes, which depend on the budget, are no such recipes.
+    """
     if probes.exists():
         return
     making = probes.with_name(f"{probes.name}.{studies.name}")
@@ -24,6 +27,8 @@ def keep_probes(studies: Path, probes: Path) -> None:
     ):
         source.backup(database)
         database.execute("DELETE FROM evaluations WHERE created_at > (SELECT min(started_at) FROM trials)")
+        kept = [row for row, key in database.execute("SELECT id, key FROM recipes") if key in recipe_keys]
+        database.execute(f"DELETE FROM evaluations WHERE recipe_id NOT IN ({', '.join(map(str, kept))})")
         for table in FORGOTTEN:
             database.execute(f"DELETE FROM {table}")
     if not probes.exists():

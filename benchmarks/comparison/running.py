@@ -23,6 +23,7 @@ from optimizer.progress import SilentReporter
 from optimizer.search.best import only_lucky
 from optimizer.search.imatrix_auto import with_imatrix
 from optimizer.search.planning import make_plan
+from optimizer.search.probing import plan_probing
 from optimizer.search.runner import run_search
 from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.texts import choose_texts
@@ -75,7 +76,7 @@ def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any
         trial.tokens_spent or 0 for trial in trials
     )
     if job.sampler in NEED_PROBES:
-        keep_probes(workplace.studies, probes)
+        keep_probes(workplace.studies, probes, {probe.recipe.key for probe in plan_probing(plan).probes})
     spent, best, incumbents = probe_tokens, float("inf"), []
     for trial in trials:
         spent += trial.tokens_spent or 0

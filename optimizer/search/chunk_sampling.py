@@ -1,4 +1,4 @@
-"""Which chunks a probe sees: few tokens carry most of a text's KLD, so chunks are drawn in proportion to it.
+"""Which chunks are seen: few tokens carry most of a text's KLD, so chunks are drawn in proportion to it.
 
 One pilot recipe is measured on the whole text. Chunk c then enters the sample with probability pi_c, which grows
 with the pilot's damage there, and counts 1 / (n pi_c) times: the weighted sum is an unbiased estimate of the mean
@@ -7,9 +7,7 @@ does. On the demo model, over 42 probes and 48 chunks, 8 chunks so drawn are off
 8 drawn evenly by 61 %, 16 by 36 %.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import sqrt
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,29 +15,11 @@ EVENLY = 0.1
 """Part of the probability that goes to all chunks alike, so that none counts without bound."""
 
 
-@dataclass(frozen=True)
-class ChunkSample:
-    """Chunk numbers in rising order, and what each one's mean KLD counts in the mean over the whole text."""
+def sample_chunks(pilot: Sequence[float], count: int) -> dict[int, float]:
+    """`count` of the chunks, in rising order, by the pilot's mean KLD on each; the same pilot gives the same ones.
 
-    chunks: tuple[int, ...]
-    weights: tuple[float, ...]
-
-    def mean(self, by_chunk: Mapping[int, float]) -> tuple[float, float]:
-        """The estimate of the mean over the whole text, and its standard error (0 for a single chunk)."""
-        parts = [weight * by_chunk[chunk] for chunk, weight in zip(self.chunks, self.weights, strict=True)]
-        total, n = sum(parts), len(parts)
-        if n < 2:
-            return total, 0.0
-        return total, sqrt(n / (n - 1) * sum((part - total / n) ** 2 for part in parts))
-
-
-def first_chunks(count: int) -> ChunkSample:
-    """The text's first chunks, all alike."""
-    return ChunkSample(tuple(range(count)), (1.0 / count,) * count)
-
-
-def sample_chunks(pilot: Sequence[float], count: int) -> ChunkSample:
-    """`count` of the chunks, by the pilot's mean KLD on each; the same pilot gives the same sample.
+    Chunk -> what its KLD counts: the sum of weight x KLD estimates the mean over all chunks. All alike, and the first,
+    where the pilot shows no damage.
 
     Chunks are passed in the order of their damage, and one is taken at every full step of the summed probabilities
     (systematic sampling), so that mild and severe ones are both there.
@@ -47,7 +27,7 @@ def sample_chunks(pilot: Sequence[float], count: int) -> ChunkSample:
     damage = np.maximum(np.nan_to_num(np.array(pilot, dtype=np.float64)), 0.0)
     n = len(damage)
     if count >= n or not damage.sum() > 0:
-        return first_chunks(min(count, n))
+        return dict.fromkeys(range(min(count, n)), 1.0 / min(count, n))
     share = (1 - EVENLY) * damage / damage.sum() + EVENLY / n
     probability = np.minimum(1.0, count * share)
     for _ in range(count):  # what the certain ones do not need goes to the others
@@ -61,4 +41,4 @@ def sample_chunks(pilot: Sequence[float], count: int) -> ChunkSample:
     steps = np.cumsum(probability[order])
     taken = order[np.searchsorted(steps, np.arange(count) + 0.5)]
     chunks = sorted(int(chunk) for chunk in taken)
-    return ChunkSample(tuple(chunks), tuple(1.0 / (n * float(probability[chunk])) for chunk in chunks))
+    return {chunk: 1.0 / (n * float(probability[chunk])) for chunk in chunks}

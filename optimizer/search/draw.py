@@ -1,4 +1,4 @@
-"""What trials are scored on: a few chunks drawn from a long text, each counted for those it stands for.
+"""What probes and trials are scored on: a few chunks drawn from a long text, each counted for those it stands for.
 
 A text's KLD sits in few of its chunks, and mostly in the same ones for every recipe. A pilot recipe is measured on all
 of them once, and the chunks are drawn in proportion to its damage there (`chunk_sampling`). A trial's KLD is then the
@@ -8,6 +8,8 @@ chunks drawn from 144 are off by 3.5 to 5.2 % of the KLD, and 48 taken evenly by
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import fmean, stdev
 from typing import Any, Self
 
 from evaluators.divergence import ChunkScore, Score
@@ -29,6 +31,18 @@ class Draw:
     order: tuple[int, ...]
     factors: tuple[float, ...]
     reference_nll: float | None
+
+    @property
+    def chunks(self) -> list[int]:
+        """In rising order."""
+        return sorted(self.order)
+
+    def mean(self, by_chunk: Mapping[int, float]) -> tuple[float, float]:
+        """Of any figure of these chunks the estimate of its mean over the pool, and the standard error over chunks (0
+        for a single one). It takes the chunks for independent, and stands for what the pool does not know of the text.
+        """
+        parts = [factor * by_chunk[chunk] for chunk, factor in zip(self.order, self.factors, strict=True)]
+        return fmean(parts), stdev(parts) / sqrt(len(parts)) if len(parts) > 1 else 0.0
 
     def counted(self, scores: Iterable[ChunkScore]) -> Score:
         """The chunks drawn, as they count; scores of others are left out."""
@@ -71,7 +85,7 @@ def draw_chunks(pilot: Iterable[ChunkScore], count: int) -> Draw:
     """`count` of the chunks that the pilot was measured on; the same pilot gives the same draw."""
     scores = sorted(pilot, key=lambda score: score.chunk)
     sample = sample_chunks([score.mean_kld for score in scores], count)
-    factors = {place: len(sample.chunks) * weight for place, weight in zip(sample.chunks, sample.weights, strict=True)}
+    factors = {place: len(sample) * weight for place, weight in sample.items()}
     by_damage = sorted(factors, key=lambda place: (scores[place].mean_kld, place))
     order = [by_damage[rank] for rank in sorted(range(len(by_damage)), key=_van_der_corput)]
     nll = sum(score.reference_nll_sum for score in scores) / sum(score.tokens for score in scores)

@@ -1,6 +1,6 @@
 """Measure the sensitivities of a plan, or take up what was measured before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -12,8 +12,8 @@ from optimizer.errors import ConfigError
 from optimizer.gguf.tensor_types import tensor_type as type_of
 from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.chunk_sampling import ChunkSample, first_chunks, sample_chunks
 from optimizer.search.crew import in_parallel
+from optimizer.search.draw import Draw, draw_chunks, evenly
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.probes import Probe, ProbeResult, Sensitivities, choose_probe_type, fit, plan_probes
@@ -72,10 +72,10 @@ def run_probes(
     """
     reporter.phase("probes", len(probing.probes))
     before_each()
-    sample = _choose_chunks(pilot_scores(probing, measurer, reporter), measurer.text.n_chunks, n_chunks)
+    draw = draw_probes(probing, measurer, n_chunks, reporter)
     base_kld = 0.0
-    if not probing.base.is_source and any(probe.kind != "uniform" for probe in probing.probes):
-        base_kld = sample.mean(measurer.measure_chunks(probing.base.recipe, sample.chunks, "probe base").by_chunk)[0]
+    if any(probe.kind != "uniform" for probe in probing.probes):
+        base_kld = draw.mean(measure_base(probing.base, measurer, draw))[0]
 
     def begin(index: int) -> None:
         before_each()
@@ -84,7 +84,7 @@ def run_probes(
 
     def result(probe: Probe) -> ProbeResult:
         known = (imported or {}).get((probe.subject, probe.tensor_type))
-        return ProbeResult(probe, known, None) if known is not None else _measure(probe, measurer, sample, reporter)
+        return ProbeResult(probe, known, None) if known is not None else measure_probe(probe, measurer, draw, reporter)
 
     results = in_parallel(
         measurer.scorer, list(probing.probes), result, before=begin,
@@ -117,20 +117,33 @@ def pilot_scores(probing: Probing, measurer: Measurer, reporter: Reporter) -> tu
         return None
 
 
-def _choose_chunks(pilot: Sequence[ChunkScore] | None, everything: int, n_chunks: int) -> ChunkSample:
-    """By the pilot's damage on every chunk; the first ones without it."""
+def draw_probes(probing: Probing, measurer: Measurer, n_chunks: int, reporter: Reporter) -> Draw:
+    """Which chunks probes see: by the pilot's damage on every chunk; the first ones without it."""
+    pilot, everything = pilot_scores(probing, measurer, reporter), measurer.text.n_chunks
     if n_chunks >= everything or pilot is None:
-        return first_chunks(min(n_chunks, everything))
-    return sample_chunks([score.mean_kld for score in pilot], n_chunks)
+        return evenly(range(min(n_chunks, everything)))
+    return draw_chunks(pilot, n_chunks)
 
 
-def _measure(probe: Probe, measurer: Measurer, sample: ChunkSample, reporter: Reporter) -> ProbeResult:
+def measure_base(base: ProbeBase, measurer: Measurer, draw: Draw) -> Mapping[int, float]:
+    """KLD by chunk of what probes start from, nats per token; 0 of the source. Raises EvaluationError."""
+    if base.is_source:
+        return dict.fromkeys(draw.chunks, 0.0)
+    return measurer.measure_chunks(base.recipe, draw.chunks, "probe base").by_chunk
+
+
+def measure_probe(
+    probe: Probe, measurer: Measurer, draw: Draw, reporter: Reporter, minus: Mapping[int, float] | None = None
+) -> ProbeResult:
+    """Without a KLD where it fails, and the reporter says so. minus: KLD by chunk, taken from the probe's."""
     try:
-        measured = measurer.measure_chunks(probe.recipe, sample.chunks, probe.name)
+        measured = measurer.measure_chunks(probe.recipe, draw.chunks, probe.name).by_chunk
     except EvaluationError as error:
         reporter.line(f"[yellow]probe {probe.name} failed and its part is protected: {escape(str(error))}[/yellow]")
         return ProbeResult(probe, None, None)
-    return ProbeResult(probe, *sample.mean(measured.by_chunk))
+    if minus is not None:
+        measured = {chunk: measured[chunk] - minus[chunk] for chunk in draw.chunks}
+    return ProbeResult(probe, *draw.mean(measured))
 
 
 def _records(measurer: Measurer, results: Sequence[ProbeResult], probing: Probing) -> list[SensitivityRecord]:

@@ -36,6 +36,7 @@ from optimizer.search.prior import make_prior
 from optimizer.search.report_phase import write_report
 from optimizer.search.rivals.weight_error import needed_errors
 from optimizer.search.samplers import NEED_PROBES, NEED_WEIGHT_ERRORS
+from optimizer.search.second_probes import look_again
 from optimizer.search.stored_progress import StoredProgress
 from optimizer.search.study_behaviours import StudyBehaviours
 from optimizer.search.texts import TextChoice, choose_texts
@@ -152,7 +153,7 @@ def _run_phases(
         )  # fmt: skip
     if plan.config.sampler in NEED_PROBES:
         sensitivities = measure_probes(context, whole_text)
-        prior = make_prior(plan.space, sensitivities)
+        prior = look_again(context, whole_text, make_prior(plan.space, sensitivities), sensitivities)
         reporter.keep(WIDER, keep_form(find_hints(plan, sensitivities)))
     measurer = draw_trials(context, whole_text)
     if not store.count_trials(context.study.id, TRIAL_STATES):

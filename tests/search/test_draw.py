@@ -1,6 +1,7 @@
 """What is drawn from a text stands for all of it: in KLD, in perplexity, and in any first part of the draw."""
 
 from math import exp, log
+from statistics import stdev
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,17 @@ def test_perplexity_starts_from_the_whole_texts_reference() -> None:
     factors = sum(draw.factors) / len(draw.factors)
     assert found == pytest.approx(0.1 * factors)
     assert draw.counted(pilot).top1_agreement == 1.0
+
+
+def test_the_mean_of_any_figure_is_that_of_the_score_as_it_counts() -> None:
+    pilot = [chunk_score(n, 0.1 * 1.4**n, nll=3.0) for n in range(20)]
+    scores = [chunk_score(n, 0.3 * 1.3**n, nll=3.0) for n in range(20)]
+    draw = draw_chunks(pilot, 6)
+    mean, error = draw.mean({score.chunk: score.mean_kld for score in scores})
+    counted = [score.mean_kld for score in draw.counted(scores).chunks]
+    assert mean == pytest.approx(draw.counted(scores).mean_kld)
+    assert error == pytest.approx(stdev(counted) / 6**0.5)
+    assert evenly([7]).mean({7: 0.5}) == (0.5, 0.0)
 
 
 def test_even_draws_count_all_alike_and_leave_everything_as_it_was() -> None:

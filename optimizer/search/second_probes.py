@@ -1,0 +1,117 @@
+"""Second probes: the options that the knapsack would take are measured themselves, before the first trial.
+
+Each is one unit at one of its options while everything else stays at the probes' base. They go in rounds, since what
+they tell changes what the knapsack takes, and end when it takes nothing new, or when they have cost as much as the
+probes of parts did (three times that where layers and roles were probed apart, which says less of each unit). What they
+tell of the options beside them: `looks`. Where the base is no source but a type, only options that cost more than it
+are measured: what is saved by a better one is lost in the noise of all the rest.
+"""
+
+from collections.abc import Callable
+from math import log
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.bench import probe_chunks
+from optimizer.search.context import SearchContext
+from optimizer.search.crew import in_parallel
+from optimizer.search.looks import NOISE, Look, Looks, log_ratio
+from optimizer.search.measuring import Measurer
+from optimizer.search.prior import Prior
+from optimizer.search.probes import PROTECTED, Probe, Sensitivities
+from optimizer.search.probing import ProbeBase, Probing, draw_probes, measure_base, measure_probe, plan_probing
+from optimizer.search.space import SearchSpace
+
+ROUNDS = 3
+CHUNKS = 2
+"""Chunks of a second probe, as many times those of a first."""
+APART = 3
+"""As many times more of them where layers and roles were probed apart."""
+SECOND_PROBES = "second_probes"
+"""Key of a study's progress: how many there may be."""
+OPTION = "option"
+"""Kind of these probes."""
+Place = tuple[int, int]
+
+
+def look_again(context: SearchContext, measurer: Measurer, prior: Prior, sensitivities: Sensitivities) -> Prior:
+    """The prior, corrected by probes of what it would take at the study's budgets; a failed probe is protected.
+
+    None are made of another model's sensitivities, which were taken to save probes. Raises EvaluationError where the
+    base cannot be measured.
+    """
+    plan, reporter = context.plan, context.reporter
+    probing, budgets = plan_probing(plan), [budget.n_bytes for budget in plan.budgets]
+    count = CHUNKS * probe_chunks(plan.config, measurer.text.n_chunks)
+    left = _most(context, probing, count * measurer.text.tokens_per_chunk)
+    if plan.given is not None or not plan.config.second_probes or not left:
+        return prior
+    draw = draw_probes(probing, measurer, count, reporter)
+    base, at_base = probing.base, measure_base(probing.base, measurer, draw)
+    kept = _damage_at_base(plan.space, base, sensitivities)
+    pointless = [(int(unit), int(option)) for unit, option in np.argwhere(prior.damage <= kept[:, None])]
+    looks = Looks(plan.space, prior, plan.parameters, done=pointless)
+
+    def look(place: Place) -> Look:
+        result = measure_probe(_probe(context, base, place), measurer, draw, reporter, at_base)
+        if result.kld is None or result.standard_error is None:
+            return Look(*place, log(PROTECTED))
+        expected = looks.expected(place) - kept[place[0]]
+        noise = NOISE if base.is_source else max(NOISE, result.standard_error / max(result.kld, expected / 8))
+        return Look(*place, log_ratio(result.kld, expected), noise)
+
+    for number in range(ROUNDS):
+        places = looks.wanted(budgets, -(-left // (ROUNDS - number)))
+        if not places:
+            break
+        left -= len(places)
+        reporter.phase(f"second probes, round {number + 1}", len(places))
+        looks.add(_in_turn(context, measurer, places, look))
+    return looks.prior
+
+
+def _most(context: SearchContext, probing: Probing, tokens: int) -> int:
+    """Second probes of a study, of so many tokens each; where tokens are limited, they take half of what is left at
+    most. Decided once, since trials that are there were proposed with them: 0 for studies that began without any.
+    """
+    store, reporter, n_budgets = context.store, context.reporter, len(context.plan.budgets)
+    most = reporter.kept(SECOND_PROBES)
+    if most is None and store.count_trials(context.study.id):
+        most = 0
+    if most is None:
+        kinds = [probe.kind for probe in probing.probes if probe.kind != "uniform"]
+        most = n_budgets * (len(kinds) * (APART if "role" in kinds else 1) // CHUNKS)
+        if context.plan.config.tokens is not None:
+            left = max(0, context.plan.config.tokens - store.study(context.study.id).tokens_evaluated)
+            most = min(most, left // (2 * tokens))
+    reporter.keep(SECOND_PROBES, most)
+    return int(most)
+
+
+def _in_turn(
+    context: SearchContext, measurer: Measurer, places: list[Place], look: Callable[[Place], Look]
+) -> list[Look]:
+    def before(_: int) -> None:
+        context.check_stop()
+
+    def after(done: int) -> None:
+        context.reporter.advance(done, context.plan.space.units[places[done - 1][0]].name)
+
+    return in_parallel(measurer.scorer, places, look, before=before, after=after)
+
+
+def _probe(context: SearchContext, base: ProbeBase, place: Place) -> Probe:
+    unit = context.plan.space.units[place[0]]
+    option = unit.options[place[1]]
+    recipe = Recipe({**base.recipe.tensor_types, **option.tensor_types})
+    return Probe(OPTION, unit.name, option.name, unit.tensors, recipe)
+
+
+def _damage_at_base(space: SearchSpace, base: ProbeBase, sensitivities: Sensitivities) -> npt.NDArray[np.float64]:
+    """[units] what each is expected to cost where everything is at the base, nats per token."""
+    if base.is_source:
+        return np.zeros(len(space.units))
+    types = base.recipe.tensor_types
+    return np.array([sum(sensitivities.damage(name, types[name]) for name in unit.tensors) for unit in space.units])

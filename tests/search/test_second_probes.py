@@ -1,0 +1,134 @@
+"""Second probes in whole searches."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluators.errors import EngineCrash
+from optimizer.recipes.recipe import Recipe
+from optimizer.search import second_probes
+from optimizer.search.bench import probe_chunks
+from optimizer.search.decoding import decode
+from optimizer.search.measuring import Measurer
+from optimizer.search.prior import Prior
+from optimizer.search.probing import plan_probing
+from tests.search.searches import FailingShards, Search, prepare
+from tests.search.test_probes import ONE_BASELINE
+
+OFF = {"trials": 1, "evaluation__chunks": 48, **ONE_BASELINE}
+
+
+class Watched:
+    """A search whose priors before and after its second probes are kept, and every place that was looked at."""
+
+    def __init__(self, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.search = search
+        self.rounds: list[list[tuple[int, int]]] = []
+        look_again, in_turn = second_probes.look_again, second_probes._in_turn
+
+        def watched(context: Any, measurer: Measurer, prior: Prior, sensitivities: Any) -> Prior:
+            self.measurer, self.before, scored = measurer, prior, search.scored
+            self.left = (context.plan.config.tokens or 0) - context.store.study(context.study.id).tokens_evaluated
+            self.after = look_again(context, measurer, prior, sensitivities)
+            self.spent = search.scored - scored
+            self.true = [self._measure(*place) for places in self.rounds for place in places]
+            return self.after
+
+        def counted(context: Any, measurer: Measurer, places: Any, look: Any) -> Any:
+            self.rounds.append(places)
+            return in_turn(context, measurer, places, look)
+
+        monkeypatch.setattr("optimizer.search.runner.look_again", watched)
+        monkeypatch.setattr("optimizer.search.second_probes._in_turn", counted)
+        assert search.run().finished
+
+    def _measure(self, unit: int, option: int) -> float:
+        """The option alone on the whole text, everything else as the source has it, nats per token."""
+        plan = self.search.plan
+        types = plan.space.units[unit].options[option].tensor_types
+        recipe = Recipe({**{name: plan.model.by_name[name].tensor_type for name in plan.parameters}, **types})
+        try:
+            return self.measurer.measure(recipe, self.measurer.text.n_chunks).score.mean_kld
+        except EngineCrash:
+            return float("nan")
+
+    def type_of(self, unit: int, option: int) -> str:
+        return self.search.plan.space.units[unit].options[option].name
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        return [place for places in self.rounds for place in places]
+
+    def error(self, prior: Prior) -> float:
+        """Standard deviation of ln(expected / measured on the whole text) over what was looked at."""
+        found = np.array([prior.damage[place] for place in self.places])
+        return float(np.std(np.log(found / np.array(self.true))))
+
+
+def test_what_the_knapsack_takes_is_measured_and_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(Search(tmp_path, prepare(tmp_path, **OFF)), monkeypatch)
+    plan = watched.search.plan
+    parts = sum(probe.kind == "part" for probe in plan_probing(plan).probes)
+    assert 3 < len(watched.places) == len({*watched.places}) <= parts // second_probes.CHUNKS
+    chosen = decode(plan.space, watched.before.damage, plan.budgets[0].n_bytes)
+    assert all(chosen[unit] == option for unit, option in watched.rounds[0])
+    assert watched.error(watched.after) < 0.7 * watched.error(watched.before)
+
+
+def test_more_where_layers_and_roles_were_probed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(Search(tmp_path, prepare(tmp_path, probing="layers_roles", **OFF)), monkeypatch)
+    probes = [probe for probe in plan_probing(watched.search.plan).probes if probe.kind != "uniform"]
+    assert {probe.kind for probe in probes} == {"part", "role"}
+    assert len(probes) // second_probes.CHUNKS < len(watched.places)
+    assert len(watched.places) <= len(probes) * second_probes.APART // second_probes.CHUNKS
+
+
+def test_where_tokens_are_limited_half_are_left_for_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = prepare(tmp_path, tokens=100_000, **{**OFF, "trials": 100})
+    watched = Watched(Search(tmp_path, plan), monkeypatch)
+    each = second_probes.CHUNKS * probe_chunks(plan.config, 144) * plan.config.evaluation.ctx_size
+    parts = sum(probe.kind == "part" for probe in plan_probing(plan).probes)
+    assert 0 < len(watched.places) < parts // second_probes.CHUNKS
+    assert len(watched.places) * each <= watched.left / 2 < (len(watched.places) + 1) * each
+    assert len(watched.search.trials()) > 1
+
+
+def test_a_study_that_began_without_them_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(tmp_path, prepare(tmp_path, **OFF))
+    with monkeypatch.context() as before_there_were_any:
+        before_there_were_any.setattr("optimizer.search.runner.look_again", lambda _, __, prior, ___: prior)
+        assert search.run().finished
+    search.plan = prepare(tmp_path, **{**OFF, "trials": 2})
+    watched = Watched(search, monkeypatch)
+    assert watched.spent == 0
+    assert watched.after is watched.before
+
+
+def test_none_where_the_settings_want_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(Search(tmp_path, prepare(tmp_path, second_probes=False, **OFF)), monkeypatch)
+    assert watched.spent == 0
+    assert watched.after is watched.before
+
+
+def test_they_start_from_the_base_of_the_first_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = prepare(tmp_path, probe_base="budget", budget="4.6bpw", **OFF)
+    watched = Watched(Search(tmp_path, plan), monkeypatch)
+    assert plan_probing(plan).base.name == "Q4_K"
+    assert watched.places
+    assert {watched.type_of(*place) for place in watched.places} <= {"Q2_K", "Q3_K"}
+    assert watched.error(watched.after) < watched.error(watched.before)
+
+
+def test_an_option_whose_probe_fails_is_protected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a search looks at again cannot be made: it is believed worse than before, and that is said."""
+    looked = Watched(Search(tmp_path / "as it is", prepare(tmp_path, **OFF)), monkeypatch)
+    unit, option = next(place for place in looked.rounds[0] if looked.type_of(*place) != "Q3_K")
+    types = looked.search.plan.space.units[unit].options[option].tensor_types
+    tensor, tensor_type = next(iter(types.items()))
+    failing = FailingShards(f"{tensor.removesuffix('weight')}", tensor_type)
+    watched = Watched(Search(tmp_path / "failing", prepare(tmp_path, **OFF), failures=failing), monkeypatch)
+    assert any("its part is protected" in line for line in watched.search.reporter.lines)
+    ratio = watched.after.damage / watched.before.damage
+    assert ratio[unit, option] > 1.5 * np.nanmedian(ratio[unit + 1 :])
