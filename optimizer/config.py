@@ -130,8 +130,10 @@ class SearchConfig(Settings):
     probe_base: Literal["auto", "source", "budget"] = Field(
         default="auto", description="what a probe leaves the rest at; auto: the source where it fits into memory"
     )
-    second_probes: bool = Field(
-        default=True, description="probe the options that the knapsack would take, too, before the first trial"
+    second_probes: int | None = Field(
+        default=None,
+        ge=0,
+        description="probes, a budget, of options that the knapsack would take; by default half as many as of parts",
     )
     sensitivities: str | None = Field(
         default=None, description="CSV of a relative of this model: its parts' shares are taken, not measured"

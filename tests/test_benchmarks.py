@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import benchmarks.cluster.__main__ as cluster
@@ -55,6 +56,21 @@ def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
     incumbents = [{"tokens": 10, "name": "a"}, {"tokens": 30, "name": "b"}]
     found = checkpoints(incumbents, (5, 10, 29, 30))
     assert {limit: each["name"] for limit, each in found.items()} == {10: "a", 29: "a", 30: "b"}
+
+
+def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:
+    """Twelve recipes alike but for noise, in many texts: the best looks better by far, and by halves it does not."""
+    rng = np.random.default_rng(0)
+    same, halves = [], []
+    for _ in range(30):
+        runs = [{"report_by_chunk": list(rng.lognormal(0, 1, 288))} for _ in range(12)]
+        means = [np.mean(run["report_by_chunk"]) for run in runs]
+        same.append(np.mean(means) / min(means))
+        halves.append(tables._by_halves(runs, runs))
+    assert np.mean(same) > 1.1
+    assert np.mean(halves) == pytest.approx(1, abs=0.02)
+    better = {"report_by_chunk": [0.5 * value for value in runs[0]["report_by_chunk"]]}
+    assert tables._by_halves(runs, [*runs, better]) == pytest.approx(2, rel=0.1)
 
 
 def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path: Path) -> None:

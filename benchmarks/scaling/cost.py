@@ -16,6 +16,7 @@ from optimizer.search.bench import pool_chunks, probe_chunks
 from optimizer.search.finals import FINAL_TEXTS
 from optimizer.search.planning import Plan
 from optimizer.search.probing import SOURCE_MEMORY_SHARE, plan_probing
+from optimizer.search.second_probes import CHUNKS, most_second_probes
 
 GB = 10**9
 UBATCH = 512
@@ -41,7 +42,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Workload:
-    """What one search does. Tokens are decoded ones; a trial sees `share` of the full text on average."""
+    """What one search does. Tokens are decoded ones; a trial sees `share` of the full text on average.
+
+    second_probes: at most so many.
+    """
 
     source_bytes: int
     candidate_bytes: int
@@ -49,6 +53,7 @@ class Workload:
     n_vocab: int
     probes: int
     probe_tokens: int
+    second_probes: int
     trials: int
     full_tokens: int
     pool_tokens: int
@@ -70,9 +75,13 @@ class Workload:
         return self.pool_tokens + self.final_tokens + self.report_tokens
 
     @property
+    def all_probe_tokens(self) -> int:
+        return (self.probes + CHUNKS * self.second_probes) * self.probe_tokens
+
+    @property
     def candidate_tokens(self) -> float:
         return (
-            self.probes * self.probe_tokens
+            self.all_probe_tokens
             + self.pool_tokens
             + self.trials * self.share * self.full_tokens
             + self.report_runs * self.report_tokens
@@ -96,6 +105,7 @@ def workload(plan: Plan, active: int, share: float) -> Workload:
         n_vocab=plan.model.by_name["token_embd.weight"].shape[1],
         probes=len(probing.probes),
         probe_tokens=wanted * settings.ctx_size,
+        second_probes=most_second_probes(plan, probing),
         trials=plan.config.trials,
         full_tokens=full,
         pool_tokens=pool_chunks(plan.config, 10**9) * settings.ctx_size,
@@ -115,8 +125,8 @@ def hours(work: Workload, machine: Machine) -> dict[str, float]:
     seconds = {
         "reference": _decode(work.reference_tokens, work.source_bytes, work, machine)
         + 2 * _load(work.source_bytes, machine),
-        "probes": _decode(work.probes * work.probe_tokens + work.pool_tokens, base, work, machine)
-        + work.probes * _load(base, machine),
+        "probes": _decode(work.all_probe_tokens + work.pool_tokens, base, work, machine)
+        + (work.probes + work.second_probes) * _load(base, machine),
         "trials": _decode(work.trials * work.share * work.full_tokens, work.candidate_bytes, work, machine)
         + work.trials * _load(work.candidate_bytes, machine),
         "report": _decode(work.report_runs * work.report_tokens, work.candidate_bytes, work, machine)

@@ -2,9 +2,8 @@
 
 Each is one unit at one of its options while everything else stays at the probes' base. They go in rounds, since what
 they tell changes what the knapsack takes, and end when it takes nothing new, or when they have cost as much as the
-probes of parts did (three times that where layers and roles were probed apart, which says less of each unit). What they
-tell of the options beside them: `looks`. Where the base is no source but a type, only options that cost more than it
-are measured: what is saved by a better one is lost in the noise of all the rest.
+probes of parts did. What they tell of the options beside them: `looks`. Where the base is no source but a type, only
+options that cost more than it are measured: what is saved by a better one is lost in the noise of all the rest.
 """
 
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from optimizer.search.context import SearchContext
 from optimizer.search.crew import in_parallel
 from optimizer.search.looks import NOISE, Look, Looks, log_ratio
 from optimizer.search.measuring import Measurer
+from optimizer.search.planning import Plan
 from optimizer.search.prior import Prior
 from optimizer.search.probes import PROTECTED, Probe, Sensitivities
 from optimizer.search.probing import ProbeBase, Probing, draw_probes, measure_base, measure_probe, plan_probing
@@ -27,8 +27,6 @@ from optimizer.search.space import SearchSpace
 ROUNDS = 3
 CHUNKS = 2
 """Chunks of a second probe, as many times those of a first."""
-APART = 3
-"""As many times more of them where layers and roles were probed apart."""
 SECOND_PROBES = "second_probes"
 """Key of a study's progress: how many there may be."""
 OPTION = "option"
@@ -46,7 +44,7 @@ def look_again(context: SearchContext, measurer: Measurer, prior: Prior, sensiti
     probing, budgets = plan_probing(plan), [budget.n_bytes for budget in plan.budgets]
     count = CHUNKS * probe_chunks(plan.config, measurer.text.n_chunks)
     left = _most(context, probing, count * measurer.text.tokens_per_chunk)
-    if plan.given is not None or not plan.config.second_probes or not left:
+    if plan.given is not None or not left:
         return prior
     draw = draw_probes(probing, measurer, count, reporter)
     base, at_base = probing.base, measure_base(probing.base, measurer, draw)
@@ -72,17 +70,23 @@ def look_again(context: SearchContext, measurer: Measurer, prior: Prior, sensiti
     return looks.prior
 
 
+def most_second_probes(plan: Plan, probing: Probing) -> int:
+    """Of a study whose tokens are not limited: as set, or half as many as parts have probes, for each budget."""
+    parts = sum(probe.kind != "uniform" for probe in probing.probes)
+    wanted = plan.config.second_probes
+    return len(plan.budgets) * (parts // CHUNKS if wanted is None else wanted)
+
+
 def _most(context: SearchContext, probing: Probing, tokens: int) -> int:
     """Second probes of a study, of so many tokens each; where tokens are limited, they take half of what is left at
     most. Decided once, since trials that are there were proposed with them: 0 for studies that began without any.
     """
-    store, reporter, n_budgets = context.store, context.reporter, len(context.plan.budgets)
+    store, reporter = context.store, context.reporter
     most = reporter.kept(SECOND_PROBES)
     if most is None and store.count_trials(context.study.id):
         most = 0
     if most is None:
-        kinds = [probe.kind for probe in probing.probes if probe.kind != "uniform"]
-        most = n_budgets * (len(kinds) * (APART if "role" in kinds else 1) // CHUNKS)
+        most = most_second_probes(context.plan, probing)
         if context.plan.config.tokens is not None:
             left = max(0, context.plan.config.tokens - store.study(context.study.id).tokens_evaluated)
             most = min(most, left // (2 * tokens))
