@@ -133,7 +133,8 @@ class SearchConfig(Settings):
     second_probes: int | None = Field(
         default=None,
         ge=0,
-        description="probes, a budget, of options that the knapsack would take; by default half as many as of parts",
+        description="probes, a budget, of options that the knapsack would take; by default none where all units have "
+        "a probe, else half as many as there are probes of parts",
     )
     sensitivities: str | None = Field(
         default=None, description="CSV of a relative of this model: its parts' shares are taken, not measured"

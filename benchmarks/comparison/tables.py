@@ -113,7 +113,7 @@ def against_presets(figures: Mapping[str, Any]) -> str:
 
 def with_imatrix(figures: Mapping[str, Any]) -> str:
     """Ours and the best rivals with an importance matrix, over presets made with it too, and over ours without one."""
-    runs = _of(figures["runs"], types=WITH_IMATRIX)
+    runs = _of(figures["runs"], types=WITH_IMATRIX, group="imatrix")
     body = []
     for sampler in _samplers(runs):
         cells = [f"`{sampler}`"]

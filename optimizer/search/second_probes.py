@@ -1,9 +1,11 @@
 """Second probes: the options that the knapsack would take are measured themselves, before the first trial.
 
-Each is one unit at one of its options while everything else stays at the probes' base. They go in rounds, since what
-they tell changes what the knapsack takes, and end when it takes nothing new, or when they have cost as much as the
-probes of parts did. What they tell of the options beside them: `looks`. Where the base is no source but a type, only
-options that cost more than it are measured: what is saved by a better one is lost in the noise of all the rest.
+They come where the first probes did not measure the units of the search: by layers, by tensors, and in models of so
+many groups that layers and roles are probed apart. Each is one unit at one of its options while everything else stays
+at the probes' base. They go in rounds, since what they tell changes what the knapsack takes, and end when it takes
+nothing new, or when they have cost as much as the probes of parts did. What they tell of the options beside them:
+`looks`. Where the base is no source but a type, only options that cost more than it are measured: what is saved by a
+better one is lost in the noise of all the rest.
 """
 
 from collections.abc import Callable
@@ -71,10 +73,19 @@ def look_again(context: SearchContext, measurer: Measurer, prior: Prior, sensiti
 
 
 def most_second_probes(plan: Plan, probing: Probing) -> int:
-    """Of a study whose tokens are not limited: as set, or half as many as parts have probes, for each budget."""
-    parts = sum(probe.kind != "uniform" for probe in probing.probes)
+    """Of a study whose tokens are not limited, for each budget: as set, or half as many as there are probes of parts.
+
+    None where every unit was probed itself.
+    """
+    parts = [probe for probe in probing.probes if probe.kind != "uniform"]
+    measured = {probe.tensors for probe in parts}
+    half = (
+        0
+        if all(unit.tensors in measured for unit in plan.space.units if len(unit.options) > 1)
+        else len(parts) // CHUNKS
+    )
     wanted = plan.config.second_probes
-    return len(plan.budgets) * (parts // CHUNKS if wanted is None else wanted)
+    return len(plan.budgets) * (half if wanted is None else wanted)
 
 
 def _most(context: SearchContext, probing: Probing, tokens: int) -> int:

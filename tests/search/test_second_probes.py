@@ -17,7 +17,7 @@ from optimizer.search.probing import plan_probing
 from tests.search.searches import FailingShards, Search, prepare
 from tests.search.test_probes import ONE_BASELINE
 
-OFF = {"trials": 1, "evaluation__chunks": 48, **ONE_BASELINE}
+OFF = {"trials": 1, "evaluation__chunks": 48, "second_probes": 11, **ONE_BASELINE}
 
 
 class Watched:
@@ -70,15 +70,34 @@ class Watched:
 def test_what_the_knapsack_takes_is_measured_and_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(Search(tmp_path, prepare(tmp_path, **OFF)), monkeypatch)
     plan = watched.search.plan
-    parts = sum(probe.kind == "part" for probe in plan_probing(plan).probes)
-    assert 3 < len(watched.places) == len({*watched.places}) <= parts // second_probes.CHUNKS
+    assert 3 < len(watched.places) == len({*watched.places}) <= 11
     chosen = decode(plan.space, watched.before.damage, plan.budgets[0].n_bytes)
     assert all(chosen[unit] == option for unit, option in watched.rounds[0])
     assert watched.error(watched.after) < 0.7 * watched.error(watched.before)
 
 
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({"units": "groups"}, 0.0),
+        ({"units": "groups", "pins": {"^output": "Q6_K"}}, 0.0),
+        ({"units": "groups", "pins": {"blk.0.attn_q": "Q6_K"}}, 0.5),  # attn_k of it was probed with attn_q
+        ({"units": "groups", "probing": "layers_roles"}, 0.5),
+        ({"units": "layers"}, 0.5),
+        ({"units": "tensors", "budget": "Q3_K_M,IQ4_XS"}, 1.0),
+    ],
+)
+def test_by_default_half_as_many_as_parts_where_units_have_no_probe(
+    tmp_path: Path, settings: dict[str, Any], share: float
+) -> None:
+    plan = prepare(tmp_path, **settings)
+    probing = plan_probing(plan)
+    parts = sum(probe.kind != "uniform" for probe in probing.probes)
+    assert second_probes.most_second_probes(plan, probing) == int(share * parts)
+
+
 def test_as_many_as_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = prepare(tmp_path, probing="layers_roles", second_probes=5, **OFF)
+    plan = prepare(tmp_path, probing="layers_roles", **{**OFF, "second_probes": 5})
     assert len(Watched(Search(tmp_path, plan), monkeypatch).places) == 5
 
 
@@ -86,8 +105,7 @@ def test_where_tokens_are_limited_half_are_left_for_trials(tmp_path: Path, monke
     plan = prepare(tmp_path, tokens=100_000, **{**OFF, "trials": 100})
     watched = Watched(Search(tmp_path, plan), monkeypatch)
     each = second_probes.CHUNKS * probe_chunks(plan.config, 144) * plan.config.evaluation.ctx_size
-    parts = sum(probe.kind == "part" for probe in plan_probing(plan).probes)
-    assert 0 < len(watched.places) < parts // second_probes.CHUNKS
+    assert 0 < len(watched.places) < 11
     assert len(watched.places) * each <= watched.left / 2 < (len(watched.places) + 1) * each
     assert len(watched.search.trials()) > 1
 
@@ -104,7 +122,7 @@ def test_a_study_that_began_without_them_gets_none(tmp_path: Path, monkeypatch: 
 
 
 def test_none_where_the_settings_want_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(Search(tmp_path, prepare(tmp_path, second_probes=0, **OFF)), monkeypatch)
+    watched = Watched(Search(tmp_path, prepare(tmp_path, **{**OFF, "second_probes": 0})), monkeypatch)
     assert watched.spent == 0
     assert watched.after is watched.before
 
