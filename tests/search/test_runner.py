@@ -156,7 +156,7 @@ class StopsAfter(list[bool]):
 
 def test_stopped_among_the_trials_none_is_left_half_done(tmp_path: Path) -> None:
     search = Search(tmp_path, prepare(tmp_path))
-    assert not search.run(interrupted=StopsAfter(60)).finished
+    assert not search.run(interrupted=StopsAfter(40)).finished
     assert len(search.trials()) > 2
     assert {trial[1] for trial in search.trials()} <= {"complete", "pruned"}
 
@@ -170,7 +170,7 @@ def test_interrupted_in_the_second_budget_nothing_stays_running(tmp_path: Path) 
     plan = prepare(tmp_path, budget="Q3_K_M,IQ4_XS", trials=13)
     search = Search(tmp_path, plan)
     with pytest.raises(SystemExit):
-        search.run(dies_at=70)
+        search.run(dies_at=48)
     assert [trial[1] for trial in search.trials()].count("running") == 1
     assert len(search.trials()) > 13  # the first budget's are all there
     assert search.run().finished
