@@ -30,7 +30,7 @@ ROUNDS = 3
 CHUNKS = 2
 """Chunks of a second probe, as many times those of a first."""
 SECOND_PROBES = "second_probes"
-"""Key of a study's progress: how many there may be."""
+"""Key of a study's progress: how many there may be (`most`), and the settings that say so (`asked`)."""
 OPTION = "option"
 """Kind of these probes."""
 Place = tuple[int, int]
@@ -79,11 +79,8 @@ def most_second_probes(plan: Plan, probing: Probing) -> int:
     """
     parts = [probe for probe in probing.probes if probe.kind != "uniform"]
     measured = {probe.tensors for probe in parts}
-    half = (
-        0
-        if all(unit.tensors in measured for unit in plan.space.units if len(unit.options) > 1)
-        else len(parts) // CHUNKS
-    )
+    are_measured = all(unit.tensors in measured for unit in plan.space.units if len(unit.options) > 1)
+    half = 0 if are_measured else len(parts) // CHUNKS
     wanted = plan.config.second_probes
     return len(plan.budgets) * (half if wanted is None else wanted)
 
@@ -92,17 +89,18 @@ def _most(context: SearchContext, probing: Probing, tokens: int) -> int:
     """Second probes of a study, of so many tokens each; where tokens are limited, they take half of what is left at
     most. Decided once, since trials that are there were proposed with them: 0 for studies that began without any.
     """
-    store, reporter = context.store, context.reporter
-    most = reporter.kept(SECOND_PROBES)
-    if most is None and store.count_trials(context.study.id):
-        most = 0
-    if most is None:
-        most = most_second_probes(context.plan, probing)
-        if context.plan.config.tokens is not None:
-            left = max(0, context.plan.config.tokens - store.study(context.study.id).tokens_evaluated)
-            most = min(most, left // (2 * tokens))
-    reporter.keep(SECOND_PROBES, most)
-    return int(most)
+    config, store, reporter = context.plan.config, context.store, context.reporter
+    asked, kept = [config.second_probes, config.tokens], reporter.kept(SECOND_PROBES)
+    if store.count_trials(context.study.id):
+        return int(kept["most"]) if kept else 0
+    if kept and kept["asked"] == asked:  # tokens that a run before a stop evaluated do not count against them
+        return int(kept["most"])
+    most = most_second_probes(context.plan, probing)
+    if config.tokens is not None:
+        left = max(0, config.tokens - store.study(context.study.id).tokens_evaluated)
+        most = min(most, left // (2 * tokens))
+    reporter.keep(SECOND_PROBES, {"most": most, "asked": asked})
+    return most
 
 
 def _in_turn(

@@ -121,6 +121,31 @@ def test_a_study_that_began_without_them_gets_none(tmp_path: Path, monkeypatch: 
     assert watched.after is watched.before
 
 
+@pytest.mark.parametrize(("then", "looked"), [({}, 5), ({"second_probes": 3}, 3), ({"tokens": 200_000}, 5)])
+def test_stopped_before_the_first_trial_the_settings_at_hand_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: dict[str, Any], looked: int
+) -> None:
+    first = {**OFF, "second_probes": 5, "tokens": 120_000}
+    search = Search(tmp_path, prepare(tmp_path, **first))
+    with pytest.raises(SystemExit):
+        search.run(dies_at=4 + 28 + 3)  # the noise floor, the first probes, three of the second
+    assert not search.trials()
+    search.plan = prepare(tmp_path, **{**first, **then})
+    assert len(Watched(search, monkeypatch).places) == looked
+
+
+def test_killed_among_them_limited_tokens_make_as_many_as_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**OFF, "tokens": 100_000}
+    with monkeypatch.context() as watching:
+        alone = Watched(Search(tmp_path / "alone", prepare(tmp_path / "alone", **settings)), watching)
+    killed = Search(tmp_path / "killed", prepare(tmp_path / "killed", **settings))
+    with pytest.raises(SystemExit):
+        killed.run(dies_at=4 + 28 + 3)
+    assert len(Watched(killed, monkeypatch).places) == len(alone.places) == 4
+
+
 def test_none_where_the_settings_want_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(Search(tmp_path, prepare(tmp_path, **{**OFF, "second_probes": 0})), monkeypatch)
     assert watched.spent == 0
