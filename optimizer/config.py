@@ -134,7 +134,7 @@ class SearchConfig(Settings):
         default=None,
         ge=0,
         description="probes, a budget, of options that the knapsack would take; by default none where all units have "
-        "a probe, else half as many as there are probes of parts",
+        "a probe or sensitivities are given, else half as many as there are probes of parts",
     )
     sensitivities: str | None = Field(
         default=None, description="CSV of a relative of this model: its parts' shares are taken, not measured"

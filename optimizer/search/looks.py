@@ -13,7 +13,7 @@ in common, g, is mostly which chunks they saw, so it goes to everything.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log, sqrt
+from math import exp, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,13 @@ from optimizer.search.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Place = tuple[int, int]
+"""Index of a unit, and of one of its options."""
 
 LEVEL, SHAPE, OPTION = 0.35, 0.35, 0.15
-"""Standard deviations of ln damage. On the demo model the first probes of a unit are off by a third (docs/log.md)."""
+"""Standard deviations of ln damage, chosen for simulations on the demo model's full table (docs/log.md)."""
 NOISE = 0.25
-"""Standard deviation of ln(measured) from the few chunks that a second probe sees."""
+"""Standard deviation of ln(measured) from the few chunks that a second probe sees; chosen with them."""
 MOST_OFF = log(8)
 """No measurement says more than this: what is measured as nothing, or below it, is lost in the noise."""
 
@@ -48,18 +50,23 @@ def log_ratio(measured: float, expected: float) -> float:
     return float(np.clip(log(max(measured / expected, 1e-12)), -MOST_OFF, MOST_OFF))
 
 
+def ratio_noise(measured: float, standard_error: float, expected: float) -> float:
+    """Standard deviation of `log_ratio`, where both are differences from a base with noise of its own."""
+    return max(NOISE, standard_error / max(measured, expected * exp(-MOST_OFF)))
+
+
 class Looks:
     """The corrected prior of a space. parameters: tensor -> its number of weights. done: places never wanted."""
 
     def __init__(
-        self, space: SearchSpace, prior: Prior, parameters: Mapping[str, int], done: Iterable[tuple[int, int]] = ()
+        self, space: SearchSpace, prior: Prior, parameters: Mapping[str, int], done: Iterable[Place] = ()
     ) -> None:
         self._space, self._prior, self._done = space, prior, {*done}
         weights = np.array([sum(parameters[tensor] for tensor in unit.tensors) for unit in space.units])
         self._bits: Floats = 8 * space.sizes / weights[:, None]
         self._known = np.isfinite(prior.damage)
         self._level = LEVEL * (prior.unit_spread or 1.0)
-        self._taken: dict[tuple[int, int], Look] = {}
+        self._taken: dict[Place, Look] = {}
         self._log_factor: Floats = np.zeros(space.shape)
         self._deviation: Floats = np.zeros(space.shape)
         self._follow()
@@ -69,7 +76,7 @@ class Looks:
         """With the damages as they are now expected."""
         return replace(self._prior, damage=self._damage())
 
-    def expected(self, place: tuple[int, int]) -> float:
+    def expected(self, place: Place) -> float:
         """Damage of a unit's option before anybody looked, nats per token."""
         return float(self._prior.damage[place])
 
@@ -78,12 +85,12 @@ class Looks:
         self._done.update(self._taken)
         self._follow()
 
-    def wanted(self, budgets: Sequence[int], most: int) -> list[tuple[int, int]]:
+    def wanted(self, budgets: Sequence[int], most: int) -> list[Place]:
         """Units and options to look at next: of what the knapsack takes at these budgets (bytes) and nobody has looked
         at, those whose damage is the least certain, at most so many.
         """
         damage = self._damage()
-        uncertain: dict[tuple[int, int], float] = {}
+        uncertain: dict[Place, float] = {}
         for budget in budgets:
             for unit, option in enumerate(decode(self._space, damage, budget)):
                 place = unit, int(option)

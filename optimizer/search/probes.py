@@ -31,7 +31,9 @@ Resolve = Callable[[str, str], str]
 
 @dataclass(frozen=True)
 class Probe:
-    """kind `part` (a group, a layer or a tensor outside the blocks), `role` (one role in all layers) or `uniform`."""
+    """kind `part` (a group, a layer or a tensor outside the blocks), `role` (one role in all layers), `uniform`, or
+    `option` (a unit at one of its options; tensor_type is then the option's name, which may be a layer type).
+    """
 
     kind: str
     subject: str

@@ -18,7 +18,7 @@ from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import probe_chunks
 from optimizer.search.context import SearchContext
 from optimizer.search.crew import in_parallel
-from optimizer.search.looks import NOISE, Look, Looks, log_ratio
+from optimizer.search.looks import NOISE, Look, Looks, Place, log_ratio, ratio_noise
 from optimizer.search.measuring import Measurer
 from optimizer.search.planning import Plan
 from optimizer.search.prior import Prior
@@ -33,33 +33,31 @@ SECOND_PROBES = "second_probes"
 """Key of a study's progress: how many there may be (`most`), and the settings that say so (`asked`)."""
 OPTION = "option"
 """Kind of these probes."""
-Place = tuple[int, int]
 
 
 def look_again(context: SearchContext, measurer: Measurer, prior: Prior, sensitivities: Sensitivities) -> Prior:
     """The prior, corrected by probes of what it would take at the study's budgets; a failed probe is protected.
 
-    None are made of another model's sensitivities, which were taken to save probes. Raises EvaluationError where the
-    base cannot be measured.
+    Raises EvaluationError where the base cannot be measured.
     """
     plan, reporter = context.plan, context.reporter
     probing, budgets = plan_probing(plan), [budget.n_bytes for budget in plan.budgets]
     count = CHUNKS * probe_chunks(plan.config, measurer.text.n_chunks)
     left = _most(context, probing, count * measurer.text.tokens_per_chunk)
-    if plan.given is not None or not left:
+    if not left:
         return prior
     draw = draw_probes(probing, measurer, count, reporter)
     base, at_base = probing.base, measure_base(probing.base, measurer, draw)
-    kept = _damage_at_base(plan.space, base, sensitivities)
-    pointless = [(int(unit), int(option)) for unit, option in np.argwhere(prior.damage <= kept[:, None])]
+    of_base = _damage_at_base(plan.space, base, sensitivities)
+    pointless = [(int(unit), int(option)) for unit, option in np.argwhere(prior.damage <= of_base[:, None])]
     looks = Looks(plan.space, prior, plan.parameters, done=pointless)
 
     def look(place: Place) -> Look:
         result = measure_probe(_probe(context, base, place), measurer, draw, reporter, at_base)
         if result.kld is None or result.standard_error is None:
             return Look(*place, log(PROTECTED))
-        expected = looks.expected(place) - kept[place[0]]
-        noise = NOISE if base.is_source else max(NOISE, result.standard_error / max(result.kld, expected / 8))
+        expected = looks.expected(place) - of_base[place[0]]
+        noise = NOISE if base.is_source else ratio_noise(result.kld, result.standard_error, expected)
         return Look(*place, log_ratio(result.kld, expected), noise)
 
     for number in range(ROUNDS):
@@ -68,19 +66,19 @@ def look_again(context: SearchContext, measurer: Measurer, prior: Prior, sensiti
             break
         left -= len(places)
         reporter.phase(f"second probes, round {number + 1}", len(places))
-        looks.add(_in_turn(context, measurer, places, look))
+        looks.add(_in_turn(context, measurer, base, places, look))
     return looks.prior
 
 
 def most_second_probes(plan: Plan, probing: Probing) -> int:
     """Of a study whose tokens are not limited, for each budget: as set, or half as many as there are probes of parts.
 
-    None where every unit was probed itself.
+    By default none where every unit was probed itself, or where another model's sensitivities are taken to save probes.
     """
     parts = [probe for probe in probing.probes if probe.kind != "uniform"]
     measured = {probe.tensors for probe in parts}
     are_measured = all(unit.tensors in measured for unit in plan.space.units if len(unit.options) > 1)
-    half = 0 if are_measured else len(parts) // CHUNKS
+    half = 0 if are_measured or plan.given is not None else len(parts) // CHUNKS
     wanted = plan.config.second_probes
     return len(plan.budgets) * (half if wanted is None else wanted)
 
@@ -104,10 +102,12 @@ def _most(context: SearchContext, probing: Probing, tokens: int) -> int:
 
 
 def _in_turn(
-    context: SearchContext, measurer: Measurer, places: list[Place], look: Callable[[Place], Look]
+    context: SearchContext, measurer: Measurer, base: ProbeBase, places: list[Place], look: Callable[[Place], Look]
 ) -> list[Look]:
-    def before(_: int) -> None:
+    def before(index: int) -> None:
         context.check_stop()
+        if index + 1 < len(places):
+            measurer.scorer.prefetch(_probe(context, base, places[index + 1]).recipe)
 
     def after(done: int) -> None:
         context.reporter.advance(done, context.plan.space.units[places[done - 1][0]].name)

@@ -19,6 +19,12 @@ from tests.search.test_probes import ONE_BASELINE
 
 OFF = {"trials": 1, "evaluation__chunks": 48, "second_probes": 11, **ONE_BASELINE}
 
+GROUPS = ["token_embd", "output"] + [
+    f"blk.{layer}.{role}"
+    for layer in range(4)
+    for role in ("attn_qk", "attn_v", "attn_output", "ffn_gate_up", "ffn_down")
+]
+
 
 class Watched:
     """A search whose priors before and after its second probes are kept, and every place that was looked at."""
@@ -36,9 +42,9 @@ class Watched:
             self.true = [self._measure(*place) for places in self.rounds for place in places]
             return self.after
 
-        def counted(context: Any, measurer: Measurer, places: Any, look: Any) -> Any:
+        def counted(context: Any, measurer: Measurer, base: Any, places: Any, look: Any) -> Any:
             self.rounds.append(places)
-            return in_turn(context, measurer, places, look)
+            return in_turn(context, measurer, base, places, look)
 
         monkeypatch.setattr("optimizer.search.runner.look_again", watched)
         monkeypatch.setattr("optimizer.search.second_probes._in_turn", counted)
@@ -99,6 +105,21 @@ def test_by_default_half_as_many_as_parts_where_units_have_no_probe(
 def test_as_many_as_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = prepare(tmp_path, probing="layers_roles", **{**OFF, "second_probes": 5})
     assert len(Watched(Search(tmp_path, plan), monkeypatch).places) == 5
+
+
+def test_sensitivities_of_a_relative_get_none_but_what_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)  # writes the model
+    rows = [f"{name},Q3_K,{0.01 * (number + 1)},,source,imported" for number, name in enumerate(GROUPS)]
+    table = tmp_path / "relative.csv"
+    table.write_text("\n".join(["unit,tensor_type,kld,standard_error,base,source", *rows]) + "\n")
+    given = {"sensitivities": str(table), "units": "layers"}
+    by_default = prepare(tmp_path, **given, **{**OFF, "second_probes": None})
+    assert second_probes.most_second_probes(by_default, plan_probing(by_default)) == 0
+    watched = Watched(Search(tmp_path, prepare(tmp_path, **given, **{**OFF, "second_probes": 4})), monkeypatch)
+    assert len(watched.places) == 4
+    assert watched.error(watched.after) < watched.error(watched.before)
 
 
 def test_where_tokens_are_limited_half_are_left_for_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
