@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
 from benchmarks.comparison.jobs import BUDGETS, Job, comparison, imatrix, long_runs, optimum, spaces
-from benchmarks.comparison.judging_runs import judge_runs
+from benchmarks.comparison.judging_runs import JudgedChunks, judge_runs
 from benchmarks.comparison.running import run_jobs
 from benchmarks.pages import fill
 
@@ -61,8 +61,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=320_000)
     parser.add_argument("--rivals", default="tpe_shape,evolution_short", help="samplers of the long runs")
     parser.add_argument("--chunks", type=int, default=48, help="of search text")
-    parser.add_argument("--report-chunks", type=int, default=288, help="of report text, for winners")
-    parser.add_argument("--curve-chunks", type=int, default=96, help="of them, for what led before")
+    parser.add_argument("--report-chunks", type=int, default=1152, help="of report text, for winners")
+    parser.add_argument("--rival-chunks", type=int, default=288, help="of them, for samplers that begin without probes")
+    parser.add_argument("--curve-chunks", type=int, default=96, help="of them, for the picture")
     parser.add_argument("--ctx-size", type=int, default=256)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("studies/benchmark"))
@@ -70,7 +71,8 @@ def main() -> None:
     if options.step == "run":
         run_jobs(jobs_of(options), options.folder, options.chunks, options.ctx_size, options.processes)
     elif options.step == "judge":
-        judge_runs(options.folder, options.report_chunks, options.curve_chunks, options.ctx_size, FIGURES)
+        judged = JudgedChunks(options.report_chunks, options.rival_chunks, options.curve_chunks)
+        judge_runs(options.folder, judged, options.ctx_size, FIGURES)
     else:
         show()
 

@@ -6,15 +6,16 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import benchmarks.cluster.__main__ as cluster
 from benchmarks import generation, prompt_ladder
-from benchmarks.comparison import tables
+from benchmarks.comparison import report_text, tables
 from benchmarks.comparison.curves import draw
-from benchmarks.comparison.jobs import BUDGETS, Job, comparison, imatrix, spaces
+from benchmarks.comparison.jobs import BUDGETS, OURS, Job, comparison, imatrix, spaces
 from benchmarks.comparison.judging import checkpoints
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
 from benchmarks.pages import fill
@@ -22,6 +23,7 @@ from benchmarks.scaling.__main__ import FIGURES as COSTS
 from benchmarks.scaling.__main__ import PAGE as COST_PAGE
 from benchmarks.scaling.tables import TABLES as COST_TABLES
 from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES
+from demo.corpus import FOLDER as DEMO
 
 
 def test_the_page_is_made_from_the_figures() -> None:
@@ -56,6 +58,39 @@ def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
     incumbents = [{"tokens": 10, "name": "a"}, {"tokens": 30, "name": "b"}]
     found = checkpoints(incumbents, (5, 10, 29, 30))
     assert {limit: each["name"] for limit, each in found.items()} == {10: "a", 29: "a", 30: "b"}
+
+
+def test_winners_are_judged_on_the_bundled_report_text_and_on_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = (DEMO / "texts" / "report.txt").read_text(encoding="utf-8")
+    monkeypatch.setattr(report_text, "DOCUMENTS", 1010)
+    longer = report_text.write_report_text(tmp_path).read_text(encoding="utf-8")
+    assert longer.startswith(bundled.rstrip("\n") + "\n\n")
+
+
+def judged(sampler: str, budget: str, by_chunk: list[float], **more: Any) -> dict[str, Any]:
+    job = {"sampler": sampler, "units": "groups", "types": "K+IQ", "budget": budget, "seed": 0, "group": "equal"}
+    return {"job": job, "tokens": 300, "report_by_chunk": by_chunk, "report_kld": float(np.mean(by_chunk)), **more}
+
+
+def test_who_was_judged_on_less_text_is_compared_on_that() -> None:
+    """The rival saw two chunks of four; on those it lost twice as much, whatever ours did on the others."""
+    ours = [
+        judged(OURS, budget, [1.0, 1.0, 7.0, 7.0], arrivals=[[100, 8.0], [200, 4.0]], arrivals_chunks=4)
+        for budget in BUDGETS
+    ]
+    rivals = [
+        judged("tpe", budget, [2.0, 2.0], arrivals=[[50, 2.0], [250, 1.05]], arrivals_chunks=2) for budget in BUDGETS
+    ]
+    figures = {"runs": [*ours, *rivals]}
+    equal = tables.at_equal_tokens(figures).splitlines()
+    assert equal[2].split(" | ")[1:3] == ["1.00000", "1.00"]
+    assert equal[3].split(" | ")[1:3] == ["2.00000", "2.00"]
+    arrived = tables.tokens_to_arrive(figures).splitlines()
+    assert arrived[2].split(" | ")[1] == "0k / 0k / 0k"
+    assert arrived[3].split(" | ")[1] == "- / 0k / 0k"
+    assert "tpe" not in tables.against_optimum(figures)
 
 
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:

@@ -1,10 +1,12 @@
 """From the results of the jobs to figures: incumbents at checkpoints on report text, beside the presets."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from benchmarks.comparison.jobs import BUDGETS, K_TYPES, WITH_IMATRIX
+from benchmarks.comparison.jobs import BUDGETS, K_TYPES, ONE_SHOTS, OURS, WITH_IMATRIX
 from benchmarks.comparison.judging import Judge, checkpoints, open_judge
 from benchmarks.comparison.running import read_results
 
@@ -15,18 +17,36 @@ ALL_JUDGED = 4
 """Of runs with no more incumbents than this, each is judged where it came; of the others at the checkpoints."""
 
 
-def judge_runs(folder: Path, chunks: int, curve_chunks: int, ctx_size: int, out: Path) -> None:
-    """Every run's last incumbent on `chunks` of report text, those at the checkpoints on `curve_chunks` of them."""
+@dataclass(frozen=True)
+class JudgedChunks:
+    """Of report text, the first ones. `winner`: of ours and one-shot methods; those at the checkpoints too.
+
+    `rival`: of samplers that begin without probes, which are far behind; with an importance matrix they are few, and
+    judged like ours. `curve`: what led before, for the picture.
+    """
+
+    winner: int
+    rival: int
+    curve: int
+
+    def of(self, job: dict[str, Any]) -> int:
+        close = job["sampler"] in (OURS, *ONE_SHOTS) or job["types"] == WITH_IMATRIX
+        return self.winner if close else self.rival
+
+
+def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, out: Path) -> None:
+    """Every run's last incumbent, and those at the checkpoints, on report text."""
     rows = [row for row in read_results(folder) if "error" not in row and row["incumbents"]]
     figures: dict[str, Any] = {
-        "chunks": chunks,
-        "curve_chunks": curve_chunks,
+        "chunks": chunks.winner,
+        "rival_chunks": chunks.rival,
+        "curve_chunks": chunks.curve,
         "ctx_size": ctx_size,
         "presets": {},
         "runs": [],
     }
     plain = [row for row in rows if row["job"]["types"] != WITH_IMATRIX]
-    with open_judge(folder, chunks, ctx_size) as judge:
+    with open_judge(folder, chunks.winner, ctx_size) as judge:
         sizes = judge.plan.preset_bytes
         for point in judge.ladder():
             figures["presets"][point.name] = {"size_bytes": point.n_bytes, "kld": point.kld}
@@ -35,26 +55,35 @@ def judge_runs(folder: Path, chunks: int, curve_chunks: int, ctx_size: int, out:
                 "all": judge.preset_kld(sizes[name]),
                 "K": judge.preset_kld(sizes[name], K_TYPES),
             }
-        figures["runs"] += _judged(judge, plain, curve_chunks)
+        figures["runs"] += _judged(judge, plain, chunks)
     others = [row for row in rows if row["job"]["types"] == WITH_IMATRIX]
     if others:
-        with open_judge(folder, chunks, ctx_size, with_imatrix_types=True) as judge:
+        with open_judge(folder, chunks.winner, ctx_size, with_imatrix_types=True) as judge:
             for name in BUDGETS:
                 figures["interpolated"][name][WITH_IMATRIX] = judge.preset_kld(sizes[name])
-            figures["runs"] += _judged(judge, others, curve_chunks)
+            figures["runs"] += _judged(judge, others, chunks)
     out.write_text(json.dumps(figures) + "\n", encoding="utf-8")
 
 
-def _judged(judge: Judge, rows: list[dict[str, Any]], curve_chunks: int) -> list[dict[str, Any]]:
+def _judged_at(row: dict[str, Any]) -> list[int]:
+    """Evaluated tokens; none for the estimate of the optimum, where the end alone counts."""
+    incumbents = row["incumbents"]
+    if row["job"]["group"] == "optimum":
+        return []
+    limits = {limit for limit in CHECKPOINTS if limit <= row["job"]["tokens"]}
+    return sorted(limits | ({each["tokens"] for each in incumbents} if len(incumbents) <= ALL_JUDGED else set()))
+
+
+def _judged(judge: Judge, rows: list[dict[str, Any]], chunks: JudgedChunks) -> list[dict[str, Any]]:
     runs = []
     for number, row in enumerate(rows, start=1):
+        own_chunks = chunks.of(row["job"])
         incumbents = row["incumbents"]
-        limits = [limit for limit in CHECKPOINTS if limit <= row["job"]["tokens"]]
-        limits += [each["tokens"] for each in incumbents] if len(incumbents) <= ALL_JUDGED else []
-        found = checkpoints(incumbents, (*sorted(set(limits)), END))
+        found = checkpoints(incumbents, (*_judged_at(row), END))
         last = incumbents[-1]
-        curve = {at: judge.by_chunk(each["tensor_types"], curve_chunks) for at, each in found.items()}
-        by_chunk = judge.by_chunk(last["tensor_types"])
+        seen = own_chunks if own_chunks == chunks.winner else chunks.curve
+        curve = {at: judge.by_chunk(each["tensor_types"], seen) for at, each in found.items()}
+        by_chunk = judge.by_chunk(last["tensor_types"], own_chunks)
         runs.append(
             {
                 "job": row["job"],
@@ -65,10 +94,12 @@ def _judged(judge: Judge, rows: list[dict[str, Any]], curve_chunks: int) -> list
                 "trials": row["trials"],
                 "leftover": row.get("leftover"),
                 "search": [[each["tokens"], each["search_kld"]] for each in incumbents],
-                "report": [[at, sum(values) / len(values)] for at, values in curve.items() if at < END],
-                "curve_end": sum(curve[END]) / len(curve[END]),
+                "report": [[at, fmean(values[: chunks.curve])] for at, values in curve.items() if at < END],
+                "curve_end": fmean(curve[END][: chunks.curve]),
+                "arrivals": [[at, fmean(values)] for at, values in curve.items() if at < END],
+                "arrivals_chunks": seen,
                 "report_by_chunk": [round(value, 9) for value in by_chunk],
-                "report_kld": sum(by_chunk) / judge.chunks,
+                "report_kld": fmean(by_chunk),
             }
         )
         print(f"judged {number}/{len(rows)}", flush=True)

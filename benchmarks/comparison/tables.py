@@ -35,15 +35,23 @@ def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
     return f"{show(fmean(values))} ({show(min(values))}-{show(max(values))})"
 
 
+def _kld(run: Run, chunks: int) -> float:
+    """Nats per token on the first chunks of report text."""
+    return fmean(run["report_by_chunk"][:chunks])
+
+
 def at_equal_tokens(figures: Mapping[str, Any]) -> str:
-    """KLD on report text of what each sampler had found, mean and range over seeds, and over ours."""
+    """KLD on the report text that all were judged on: of what each sampler had found, mean and range over seeds, and
+    over ours.
+    """
     runs = _of(figures["runs"], group="equal")
+    shared = min(len(run["report_by_chunk"]) for run in runs)
     body = []
     for sampler in _samplers(runs):
         cells = [f"`{sampler}`"]
         for budget in BUDGETS:
-            here = [run["report_kld"] for run in _of(runs, sampler=sampler, budget=budget)]
-            ours = [run["report_kld"] for run in _of(runs, sampler=OURS, budget=budget)]
+            here = [_kld(run, shared) for run in _of(runs, sampler=sampler, budget=budget)]
+            ours = [_kld(run, shared) for run in _of(runs, sampler=OURS, budget=budget)]
             cells.append(_spread(here, lambda value: f"{value:.5f}") if here else "")
             cells.append(f"{fmean(here) / fmean(ours):.2f}" if here and ours else "")
         spent = [run["tokens"] for run in _of(runs, sampler=sampler)]
@@ -66,11 +74,11 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
                 continue
             cells = [f"`{sampler}`" + (" (long)" if group == "long" else "")]
             for budget in BUDGETS:
-                best = min(_report_curve(run)[-1][1] for run in _of(everything, budget=budget))
+                known_there = _of(everything, budget=budget)
                 mine = _of(runs, sampler=sampler, group=group, budget=budget)
                 arrivals = []
                 for share in WITHIN:
-                    reached = [_arrival(run, best * (1 + share)) for run in mine]
+                    reached = [_arrival(run, known_there, share) for run in mine]
                     known = [tokens for tokens in reached if tokens is not None]
                     text = f"{fmean(known) / 1000:.0f}k" if known else "-"
                     arrivals.append(text + (f" ({len(known)}/{len(mine)})" if 0 < len(known) < len(mine) else ""))
@@ -80,14 +88,14 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
     return _rows(["sampler", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
 
 
-def _arrival(run: Run, kld: float) -> float | None:
-    """Tokens after which a run had no more than this KLD; None where it never had."""
-    return next((tokens for tokens, found in _report_curve(run) if found <= kld), None)
-
-
-def _report_curve(run: Run) -> Sequence[Sequence[float]]:
-    """(evaluated tokens, KLD), its winner last; all on the chunks of the curves."""
-    return [*run["report"], [run["tokens"], run["curve_end"]]]
+def _arrival(run: Run, known: Sequence[Run], share: float) -> float | None:
+    """Tokens after which a run was within this share of the least known, on the chunks its own course was judged on;
+    None where it never was.
+    """
+    chunks = run["arrivals_chunks"]
+    kld = min(_kld(each, chunks) for each in known if len(each["report_by_chunk"]) >= chunks) * (1 + share)
+    course = [*run["arrivals"], [run["tokens"], _kld(run, chunks)]]
+    return next((tokens for tokens, found in course if found <= kld), None)
 
 
 def against_presets(figures: Mapping[str, Any]) -> str:
@@ -118,12 +126,16 @@ def with_imatrix(figures: Mapping[str, Any]) -> str:
     for sampler in _samplers(runs):
         cells = [f"`{sampler}`"]
         for budget in BUDGETS:
-            here = [run["report_kld"] for run in _of(runs, sampler=sampler, budget=budget)]
-            plain = [run["report_kld"] for run in _of(figures["runs"], sampler=OURS, budget=budget, group="equal")]
-            presets = figures["interpolated"][budget].get(WITH_IMATRIX)
-            cells.append(_spread(here, lambda value: f"{value:.5f}") if here else "")
-            cells.append(_spread([kld / presets for kld in here], lambda value: f"{value:.2f}") if here else "")
-            cells.append(f"{fmean(here) / fmean(plain):.2f}" if here and plain else "")
+            mine = _of(runs, sampler=sampler, budget=budget)
+            plain = _of(figures["runs"], sampler=OURS, budget=budget, group="equal")
+            if not mine:
+                cells += ["", "", ""]
+                continue
+            shared = min(len(run["report_by_chunk"]) for run in (*mine, *plain))
+            presets = figures["interpolated"][budget][WITH_IMATRIX]
+            cells.append(_spread([run["report_kld"] for run in mine], lambda value: f"{value:.5f}"))
+            cells.append(_spread([run["report_kld"] / presets for run in mine], lambda value: f"{value:.2f}"))
+            cells.append(f"{fmean(_kld(run, shared) for run in mine) / fmean(_kld(run, shared) for run in plain):.2f}")
         body.append(cells)
     heads = ("KLD", "over presets with it", "over ours without")
     return _rows(["sampler", *(f"{budget}: {what}" for budget in BUDGETS for what in heads)], body)
@@ -143,6 +155,8 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
             everything = _of(figures["runs"], units=units, types=types, budget=budget)
             if units == "tensors":  # what groups found, tensors can have
                 everything += _of(figures["runs"], units="groups", types=types, budget=budget)
+            longest = max((len(run["report_by_chunk"]) for run in everything), default=0)
+            everything = [run for run in everything if len(run["report_by_chunk"]) == longest]
             ours = [run for run in _of(everything, sampler=OURS, units=units) if run["job"]["group"] != "optimum"]
             if not everything or not ours:
                 cells.append("")
