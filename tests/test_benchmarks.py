@@ -15,15 +15,19 @@ import benchmarks.cluster.__main__ as cluster
 from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import report_text, tables
 from benchmarks.comparison.curves import draw
-from benchmarks.comparison.jobs import BUDGETS, OURS, Job, comparison, imatrix, spaces
+from benchmarks.comparison.jobs import BUDGETS, OURS, WITH_IMATRIX, Job, comparison, imatrix, spaces
 from benchmarks.comparison.judging import checkpoints
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
+from benchmarks.comparison.running import settings
 from benchmarks.pages import fill
 from benchmarks.scaling.__main__ import FIGURES as COSTS
 from benchmarks.scaling.__main__ import PAGE as COST_PAGE
 from benchmarks.scaling.tables import TABLES as COST_TABLES
 from benchmarks.search import FIGURES, PAGE, PICTURE, TABLES
 from demo.corpus import FOLDER as DEMO
+from optimizer.config import SearchConfig
+from optimizer.recipes.recipe import Recipe
+from optimizer.search.planning import make_plan
 
 
 def test_the_page_is_made_from_the_figures() -> None:
@@ -52,6 +56,16 @@ def test_curves_are_well_formed_and_inside_the_picture() -> None:
     assert all(0 <= x <= width for x, _ in points)
     heights = [y for _, y in points]
     assert heights == sorted(heights)  # less damage lies lower
+
+
+def test_winners_that_are_published_with_their_types_have_the_size_that_is_said() -> None:
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    sizes = make_plan(SearchConfig.load(None, settings(next(iter(spaces(1))), 48, 256))).sizes
+    kept = [run for run in figures["runs"] if "tensor_types" in run and run["job"]["types"] != WITH_IMATRIX]
+    assert len({run["job"]["budget"] for run in kept}) == len(BUDGETS)
+    for run in kept:
+        types = dict(zip(figures["tensors"], run["tensor_types"], strict=True))
+        assert sizes.file_size(Recipe(types), plain=False) == run["size_bytes"] <= run["budget_bytes"]
 
 
 def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:

@@ -47,6 +47,7 @@ def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, out: Path) -> 
     }
     plain = [row for row in rows if row["job"]["types"] != WITH_IMATRIX]
     with open_judge(folder, chunks.winner, ctx_size) as judge:
+        figures["tensors"] = sorted(judge.plan.parameters)
         sizes = judge.plan.preset_bytes
         for point in judge.ladder():
             figures["presets"][point.name] = {"size_bytes": point.n_bytes, "kld": point.kld}
@@ -98,7 +99,8 @@ def _judged(judge: Judge, rows: list[dict[str, Any]], chunks: JudgedChunks) -> l
                 "curve_end": fmean(curve[END][: chunks.curve]),
                 "arrivals": [[at, fmean(values)] for at, values in curve.items() if at < END],
                 "arrivals_chunks": seen,
-                "report_by_chunk": [round(value, 9) for value in by_chunk],
+                "tensor_types": [last["tensor_types"][name] for name in sorted(judge.plan.parameters)],
+                "report_by_chunk": [float(f"{value:.4g}") for value in by_chunk],
                 "report_kld": fmean(by_chunk),
             }
         )
