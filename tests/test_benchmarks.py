@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import report_text, tables
 from benchmarks.comparison.curves import draw
 from benchmarks.comparison.jobs import BUDGETS, OURS, WITH_IMATRIX, Job, comparison, imatrix, spaces
-from benchmarks.comparison.judging import checkpoints
+from benchmarks.comparison.judging import Judge, checkpoints
+from benchmarks.comparison.judging_runs import JudgedChunks, _judged
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
 from benchmarks.comparison.running import settings
 from benchmarks.pages import fill
@@ -105,6 +107,32 @@ def test_who_was_judged_on_less_text_is_compared_on_that() -> None:
     assert arrived[2].split(" | ")[1] == "0k / 0k / 0k"
     assert arrived[3].split(" | ")[1] == "- / 0k / 0k"
     assert "tpe" not in tables.against_optimum(figures)
+
+
+def test_winners_near_each_other_are_judged_on_more_chunks_than_rivals() -> None:
+    class Fake:
+        plan = SimpleNamespace(parameters={"b": 1, "a": 1})
+
+        def by_chunk(self, tensor_types: dict[str, str], chunks: int) -> list[float]:
+            return [float(tensor_types["a"][1])] * chunks
+
+    found = [
+        {"tokens": at, "search_kld": 1.0, "size_bytes": 9, "tensor_types": {"b": "Q8_0", "a": name}}
+        for at, name in ((100_000, "Q6_K"), (200_000, "Q5_K"))
+    ]
+    job = {"units": "groups", "types": "K+IQ", "budget": "IQ4_XS", "seed": 0, "tokens": 320_000}
+    told = {"budget_bytes": 9, "probe_tokens": 0, "tokens": 330_000, "trials": 2, "incumbents": found}
+    rows = [
+        {"job": {**job, "sampler": sampler, "group": group}, **told}
+        for sampler, group in ((OURS, "equal"), ("tpe", "equal"), (OURS, "optimum"))
+    ]
+    ours, rival, optimum = _judged(cast(Judge, Fake()), rows, JudgedChunks(8, 4, 2))
+    assert [len(run["report_by_chunk"]) for run in (ours, rival, optimum)] == [8, 4, 8]
+    assert [run["arrivals_chunks"] for run in (ours, rival)] == [8, 2]
+    course = [[100_000, 6.0], [160_000, 6.0], [200_000, 5.0], [240_000, 5.0], [320_000, 5.0]]
+    assert ours["arrivals"] == ours["report"] == rival["arrivals"] == course
+    assert optimum["arrivals"] == []
+    assert ours["tensor_types"] == ["Q5_K", "Q8_0"]
 
 
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:

@@ -96,7 +96,6 @@ def _judged(judge: Judge, rows: list[dict[str, Any]], chunks: JudgedChunks) -> l
                 "leftover": row.get("leftover"),
                 "search": [[each["tokens"], each["search_kld"]] for each in incumbents],
                 "report": [[at, fmean(values[: chunks.curve])] for at, values in curve.items() if at < END],
-                "curve_end": fmean(curve[END][: chunks.curve]),
                 "arrivals": [[at, fmean(values)] for at, values in curve.items() if at < END],
                 "arrivals_chunks": seen,
                 "tensor_types": [last["tensor_types"][name] for name in sorted(judge.plan.parameters)],
