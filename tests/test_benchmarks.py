@@ -16,7 +16,17 @@ import benchmarks.cluster.__main__ as cluster
 from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import report_text, tables
 from benchmarks.comparison.curves import draw
-from benchmarks.comparison.jobs import BUDGETS, OURS, WITH_IMATRIX, Job, comparison, imatrix, spaces
+from benchmarks.comparison.jobs import (
+    BUDGETS,
+    OURS,
+    OURS_LONG,
+    WITH_IMATRIX,
+    Job,
+    comparison,
+    imatrix,
+    ours_long,
+    spaces,
+)
 from benchmarks.comparison.judging import Judge, checkpoints
 from benchmarks.comparison.judging_runs import JudgedChunks, _judged
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
@@ -86,7 +96,15 @@ def test_winners_are_judged_on_the_bundled_report_text_and_on_more(
 
 
 def judged(sampler: str, budget: str, by_chunk: list[float], **more: Any) -> dict[str, Any]:
-    job = {"sampler": sampler, "units": "groups", "types": "K+IQ", "budget": budget, "seed": 0, "group": "equal"}
+    job = {
+        "sampler": sampler,
+        "units": "groups",
+        "types": "K+IQ",
+        "budget": budget,
+        "seed": 0,
+        "group": "equal",
+        "tokens": 320_000,
+    }
     return {"job": job, "tokens": 300, "report_by_chunk": by_chunk, "report_kld": float(np.mean(by_chunk)), **more}
 
 
@@ -124,15 +142,40 @@ def test_winners_near_each_other_are_judged_on_more_chunks_than_rivals() -> None
     told = {"budget_bytes": 9, "probe_tokens": 0, "tokens": 330_000, "trials": 2, "incumbents": found}
     rows = [
         {"job": {**job, "sampler": sampler, "group": group}, **told}
-        for sampler, group in ((OURS, "equal"), ("tpe", "equal"), (OURS, "optimum"))
+        for sampler, group in ((OURS, "equal"), ("tpe", "equal"), (OURS, OURS_LONG))
     ]
-    ours, rival, optimum = _judged(cast(Judge, Fake()), rows, JudgedChunks(8, 4, 2))
-    assert [len(run["report_by_chunk"]) for run in (ours, rival, optimum)] == [8, 4, 8]
+    ours, rival, long = _judged(cast(Judge, Fake()), rows, JudgedChunks(8, 4, 2))
+    assert [len(run["report_by_chunk"]) for run in (ours, rival, long)] == [8, 4, 8]
     assert [run["arrivals_chunks"] for run in (ours, rival)] == [8, 2]
     course = [[100_000, 6.0], [160_000, 6.0], [200_000, 5.0], [240_000, 5.0], [320_000, 5.0]]
     assert ours["arrivals"] == ours["report"] == rival["arrivals"] == course
-    assert optimum["arrivals"] == []
+    assert long["arrivals"] == []
     assert ours["tensor_types"] == ["Q5_K", "Q8_0"]
+
+
+def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
+    """Short ones lose 2 and 4, long ones 1 and 2: over the best, 3 and 1.5."""
+    short = [judged(OURS, budget, [loss] * 4, arrivals=[], arrivals_chunks=4) for budget in BUDGETS for loss in (2, 4)]
+    long = [judged(OURS, budget, [loss] * 4, arrivals=[], arrivals_chunks=4) for budget in BUDGETS for loss in (1, 2)]
+    for run in long:
+        run["job"] |= {"group": OURS_LONG, "tokens": 960_000}
+    rows = tables.against_optimum({"runs": [*short, *long]}).splitlines()[2:]
+    assert [row.split(" | ")[2] for row in rows] == ["320,000", "960,000"]
+    assert [row.split(" | ")[3].split(" ±")[0] for row in rows] == [
+        "**3.00**; 3.00 (2.00-4.00)",
+        "**1.50**; 1.50 (1.00-2.00)",
+    ]
+    arrived = tables.tokens_to_arrive({"runs": [*short, *long]}).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in arrived] == ["| `layerquant`", "| `layerquant` (long)"]
+    assert arrived[1].split(" | ")[1] == "0k (1/2) / 0k (1/2) / 0k (1/2)"
+
+
+def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
+    short, long = next(iter(spaces(1))), next(iter(ours_long(1)))
+    assert short.units == "layers" != long.units
+    assert Job(**{**vars(short), "group": OURS_LONG}).space != short.space
+    assert settings(long, 48, 256)["evaluation.probe_chunks"] == 16
+    assert "evaluation.probe_chunks" not in settings(short, 48, 256)
 
 
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:
@@ -171,7 +214,7 @@ def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path:
     assert (tmp_path / "next" / "references").is_dir()
 
 
-@pytest.mark.parametrize("jobs", [comparison, spaces, lambda tokens: imatrix(tokens, ("cmaes",))])
+@pytest.mark.parametrize("jobs", [comparison, spaces, ours_long, lambda tokens: imatrix(tokens, ("cmaes",))])
 def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
     names = [job.name for job in jobs(1000)]
     assert len(set(names)) == len(names) > 10

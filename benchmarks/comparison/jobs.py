@@ -11,6 +11,8 @@ BUDGETS = ("Q3_K_M", "IQ4_XS", "Q4_K_M")
 SEEDS = (0, 1, 2)
 OURS = "layerquant"
 ONE_SHOTS = ("one_shot", "weight_error", "greedy")
+OURS_LONG, OPTIMUM = "ours_long", "optimum"
+"""Groups of jobs: ours with more tokens; and runs of other versions and settings, kept to know the best by."""
 RIVALS = ("random", "tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
 
 
@@ -48,7 +50,10 @@ class Job:
     @property
     def space(self) -> str:
         """Jobs of one space have the same probes; units of one tensor are probed by groups."""
-        return f"{'layers' if self.units == 'layers' else 'groups'}-{self.types}".replace("+", "and").replace(" ", "_")
+        parts = ["layers" if self.units == "layers" else "groups", self.types]
+        if self.group == OURS_LONG:
+            parts.append("long")  # its probes see more
+        return "-".join(parts).replace("+", "and").replace(" ", "_")
 
 
 def comparison(tokens: int, units: str = "groups", types: str = "K+IQ") -> Iterator[Job]:
@@ -81,11 +86,12 @@ def imatrix(tokens: int, rivals: tuple[str, ...]) -> Iterator[Job]:
             yield Job(sampler, "groups", WITH_IMATRIX, budget, 0, tokens, "imatrix")
 
 
-def optimum(tokens: int) -> Iterator[Job]:
-    """Long searches of ours: with all other runs they are the estimate of the optimum."""
-    for units, types in (("groups", "K+IQ"), ("groups", "K"), ("layers", "K")):
+def ours_long(tokens: int) -> Iterator[Job]:
+    """Long searches of ours: what more tokens give, and with all other runs the estimate of the optimum."""
+    for seed in SEEDS:
         for budget in BUDGETS:
-            yield Job(OURS, units, types, budget, 100, tokens, "optimum")
+            for units, types in (("groups", "K+IQ"), ("groups", "K"), ("layers", "K")):
+                yield Job(OURS, units, types, budget, seed, tokens, OURS_LONG)
 
 
 def long_runs(tokens: int, rivals: tuple[str, ...], budget: str = "IQ4_XS") -> Iterator[Job]:

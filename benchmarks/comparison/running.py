@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison.jobs import Job
+from benchmarks.comparison.jobs import OURS_LONG, Job
 from benchmarks.comparison.probe_scores import keep_probes, take_probes
 from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
@@ -53,6 +53,8 @@ def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
         "tracking.mlflow": "none",
         "tracking.optuna": False,
     }
+    if job.group == OURS_LONG:
+        changes |= {"evaluation.pool_chunks": 6 * chunks, "evaluation.probe_chunks": chunks // 3}
     if job.has_imatrix:
         changes |= {"imatrix": "auto", "imatrix_text": "demo/texts/imatrix.txt"}
     return changes | {f"baselines.{name}": False for name in ("presets", "variants", "uniform", "hybrids")}

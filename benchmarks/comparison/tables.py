@@ -6,7 +6,7 @@ from random import Random
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.comparison.jobs import BUDGETS, OURS, WITH_IMATRIX
+from benchmarks.comparison.jobs import BUDGETS, OPTIMUM, OURS, OURS_LONG, WITH_IMATRIX
 
 Run = Mapping[str, Any]
 WITHIN = (0.02, 0.10, 0.25)
@@ -66,13 +66,13 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
     A run that never was says so.
     """
     everything = _of(figures["runs"], units="groups", types="K+IQ")
-    runs = [run for run in everything if run["job"]["group"] != "optimum"]
+    runs = [run for run in everything if run["job"]["group"] != OPTIMUM]
     body = []
     for sampler in _samplers(runs):
-        for group in ("equal", "long"):
+        for group in ("equal", OURS_LONG, "long"):
             if not _of(runs, sampler=sampler, group=group):
                 continue
-            cells = [f"`{sampler}`" + (" (long)" if group == "long" else "")]
+            cells = [f"`{sampler}`" + ("" if group == "equal" else " (long)")]
             for budget in BUDGETS:
                 known_there = _of(everything, budget=budget)
                 mine = _of(runs, sampler=sampler, group=group, budget=budget)
@@ -103,7 +103,9 @@ def against_presets(figures: Mapping[str, Any]) -> str:
     runs = [
         run
         for run in figures["runs"]
-        if run["job"]["sampler"] == OURS and run["job"]["group"] != "optimum" and run["job"]["types"] != WITH_IMATRIX
+        if run["job"]["sampler"] == OURS
+        and run["job"]["group"] not in (OPTIMUM, OURS_LONG)
+        and run["job"]["types"] != WITH_IMATRIX
     ]
     body = []
     for units, types in dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in runs):
@@ -142,33 +144,39 @@ def with_imatrix(figures: Mapping[str, Any]) -> str:
 
 
 def against_optimum(figures: Mapping[str, Any]) -> str:
-    """Ours at equal tokens over the best that any run found in the same space, on report text.
+    """Ours over the best that any run found in the same space, on report text; long searches in rows of their own.
 
     First with the best chosen on one half of the chunks and compared on the other (mean over random halves), then with
     the best chosen on the very chunks where it is compared.
     """
     body = []
     spaces = dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in figures["runs"])
-    for units, types in spaces:
-        cells = [units, types]
+    for units, types, is_long in ((*space, is_long) for space in spaces for is_long in (False, True)):
+        cells, tokens = [], 0
         for budget in BUDGETS:
             everything = _of(figures["runs"], units=units, types=types, budget=budget)
             if units == "tensors":  # what groups found, tensors can have
                 everything += _of(figures["runs"], units="groups", types=types, budget=budget)
             longest = max((len(run["report_by_chunk"]) for run in everything), default=0)
             everything = [run for run in everything if len(run["report_by_chunk"]) == longest]
-            ours = [run for run in _of(everything, sampler=OURS, units=units) if run["job"]["group"] != "optimum"]
-            if not everything or not ours:
+            ours = [
+                run
+                for run in _of(everything, sampler=OURS, units=units)
+                if run["job"]["group"] != OPTIMUM and (run["job"]["group"] == OURS_LONG) == is_long
+            ]
+            if not ours:
                 cells.append("")
                 continue
+            tokens = ours[0]["job"]["tokens"]
             chosen = min(everything, key=lambda run: float(run["report_kld"]))
             ratios = [run["report_kld"] / chosen["report_kld"] for run in ours]
             error = fmean([_paired_error(run, chosen) / chosen["report_kld"] for run in ours])
             label = f"{chosen['job']['sampler']}, {chosen['tokens'] / 1000:.0f}k"
             same = f"{_spread(ratios, lambda value: f'{value:.2f}')} ± {error:.2f} of {label}"
             cells.append(f"**{_by_halves(ours, everything):.2f}**; {same}")
-        body.append(cells)
-    return _rows(["units", "types", *BUDGETS], body)
+        if tokens:
+            body.append([units, types, f"{tokens:,}", *cells])
+    return _rows(["units", "types", "tokens", *BUDGETS], body)
 
 
 def _by_halves(ours: Sequence[Run], everything: Sequence[Run]) -> float:
@@ -199,7 +207,7 @@ def leftovers(figures: Mapping[str, Any]) -> str:
     body = dict[tuple[str, ...], None]()
     for run in _of(figures["runs"], sampler=OURS):
         share, job = 1 - run["size_bytes"] / run["budget_bytes"], run["job"]
-        if share > LEFT and job["group"] != "optimum":
+        if share > LEFT and job["group"] != OPTIMUM:
             proof = (run.get("leftover") or {}).get("text", "")
             body[(job["units"], job["types"], job["budget"], f"{share:.3%}", proof)] = None
     return _rows(["units", "types", "budget", "left", "proof"], sorted(body))

@@ -3,8 +3,9 @@
 One pilot recipe is measured on the whole text. Chunk c then enters the sample with probability pi_c, which grows
 with the pilot's damage there, and counts 1 / (n pi_c) times: the weighted sum is an unbiased estimate of the mean
 over all n chunks (Horvitz and Thompson, JASA 47, 1952), and a precise one where a probe suffers where the pilot
-does. On the demo model, over 42 probes and 48 chunks, 8 chunks so drawn are off by 25 % (standard deviation of ln),
-8 drawn evenly by 61 %, 16 by 36 %.
+does. On the demo model, over 42 probes, 8 chunks so drawn are off from 48 by 25 % (standard deviation of ln), 8 drawn
+evenly by 61 %. Most of the error is the text's own: 8, 16, 32 and 48 chunks drawn from 144 are off from 300 by 43, 32,
+22 and 17 %.
 """
 
 from collections.abc import Sequence
