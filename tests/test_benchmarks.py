@@ -5,6 +5,7 @@ import sqlite3
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -172,8 +173,7 @@ def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
 
 def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
     short, long = next(iter(spaces(1))), next(iter(ours_long(1)))
-    assert short.units == "layers" != long.units
-    assert Job(**{**vars(short), "group": OURS_LONG}).space != short.space
+    assert replace(short, group=OURS_LONG).space != short.space
     assert settings(long, 48, 256)["evaluation.probe_chunks"] == 16
     assert "evaluation.probe_chunks" not in settings(short, 48, 256)
 

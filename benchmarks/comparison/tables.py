@@ -144,38 +144,35 @@ def with_imatrix(figures: Mapping[str, Any]) -> str:
 
 
 def against_optimum(figures: Mapping[str, Any]) -> str:
-    """Ours over the best that any run found in the same space, on report text; long searches in rows of their own.
+    """Ours over the best that any run found in the same space, on report text; a row for each number of tokens.
 
     First with the best chosen on one half of the chunks and compared on the other (mean over random halves), then with
     the best chosen on the very chunks where it is compared.
     """
     body = []
-    spaces = dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in figures["runs"])
-    for units, types, is_long in ((*space, is_long) for space in spaces for is_long in (False, True)):
-        cells, tokens = [], 0
+    searches = [run for run in _of(figures["runs"], sampler=OURS) if run["job"]["group"] != OPTIMUM]
+    for units, types, tokens in dict.fromkeys(
+        (run["job"]["units"], run["job"]["types"], run["job"]["tokens"]) for run in searches
+    ):
+        cells = [units, types, f"{tokens:,}"]
         for budget in BUDGETS:
             everything = _of(figures["runs"], units=units, types=types, budget=budget)
             if units == "tensors":  # what groups found, tensors can have
                 everything += _of(figures["runs"], units="groups", types=types, budget=budget)
             longest = max((len(run["report_by_chunk"]) for run in everything), default=0)
             everything = [run for run in everything if len(run["report_by_chunk"]) == longest]
-            ours = [
-                run
-                for run in _of(everything, sampler=OURS, units=units)
-                if run["job"]["group"] != OPTIMUM and (run["job"]["group"] == OURS_LONG) == is_long
-            ]
+            here = _of(searches, units=units, types=types, budget=budget, tokens=tokens)
+            ours = [run for run in here if len(run["report_by_chunk"]) == longest]
             if not ours:
                 cells.append("")
                 continue
-            tokens = ours[0]["job"]["tokens"]
             chosen = min(everything, key=lambda run: float(run["report_kld"]))
             ratios = [run["report_kld"] / chosen["report_kld"] for run in ours]
             error = fmean([_paired_error(run, chosen) / chosen["report_kld"] for run in ours])
             label = f"{chosen['job']['sampler']}, {chosen['tokens'] / 1000:.0f}k"
             same = f"{_spread(ratios, lambda value: f'{value:.2f}')} ± {error:.2f} of {label}"
             cells.append(f"**{_by_halves(ours, everything):.2f}**; {same}")
-        if tokens:
-            body.append([units, types, f"{tokens:,}", *cells])
+        body.append(cells)
     return _rows(["units", "types", "tokens", *BUDGETS], body)
 
 
