@@ -101,7 +101,10 @@ def main() -> None:
     kept = os.environ.pop(EXIT_CODE_VARIABLE, None)
     code = FAILURE
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a service blocks it until somebody listens
         code = run()
+    except SystemExit:  # interrupted before `run` or behind it
+        code = INTERRUPTED
     finally:
         if kept is not None:
             with suppress(OSError):

@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from optimizer.cli import EXIT_CODE_VARIABLE
@@ -38,6 +39,7 @@ def start(
     output: for its standard output, where that is another file; then progress is told in lines, too.
     exit_code: where it writes down how it ended, for a service that did not start it.
     The URL may hold a password: it goes through the environment.
+    SIGINT is blocked in it until it says that it listens (`layerquant` does), so that none is lost before.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
     if database is not None:
@@ -54,7 +56,7 @@ def start(
         raise EngineError(f"{lock} is held: the job runs already")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as said, (output or log).open("ab") as printed:
+        with log.open("ab") as said, (output or log).open("ab") as printed, _blocked(signal.SIGINT):
             return subprocess.Popen(
                 [*program, *arguments], stdin=subprocess.DEVNULL, stdout=printed, stderr=said,
                 start_new_session=True, pass_fds=(held,), env=environment,
@@ -96,6 +98,16 @@ def interrupt(process: Holder, *, at_once: bool) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """What this thread starts has the signal blocked, too: one that is sent waits."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _take(lock: Path) -> int | None:

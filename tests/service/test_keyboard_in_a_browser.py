@@ -21,7 +21,12 @@ from tests.service.browsing import chromium, context_at, watched_page
 pytestmark = pytest.mark.long
 
 PHONE = {"width": 390, "height": 844}
-UNTIL_STOPPED = "import signal, sys, time\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(130))\ntime.sleep(600)"
+UNTIL_STOPPED = """
+import signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+time.sleep(600)
+"""
 
 
 class OtherServers(BaseHTTPRequestHandler):

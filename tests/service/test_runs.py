@@ -30,6 +30,7 @@ FAKE = """
 import json, pathlib, signal, sys, time
 stops = []
 signal.signal(signal.SIGINT, lambda *_: stops.append(1))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 words = dict(word.removeprefix("--").partition("=")[::2] for word in sys.argv[1:] if word.startswith("--"))
 print("quantizing (2) \\u00e9", file=sys.stderr, flush=True)
 if words.get("threads") == "7":

@@ -23,6 +23,7 @@ FAKE = """
 import pathlib, signal, sys, time
 stops = []
 signal.signal(signal.SIGINT, lambda *_: stops.append(1))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 folder = pathlib.Path(sys.argv[1])
 with (folder / "began").open("a") as file:
@@ -177,6 +178,16 @@ def test_stop_is_ctrl_c_and_then_at_once(stage: Stage) -> None:
     assert job is not None
     assert job.exit_code == 130
     assert job.error is None
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05, 0.2])
+def test_a_stop_that_comes_while_it_starts_is_heard(stage: Stage, seconds: float) -> None:
+    log, code = stage.folder / "log", stage.folder / "code"
+    child = processes.start(["doctor"], log, stage.folder / "lock", exit_code=code)
+    time.sleep(seconds)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130
+    assert (log.read_text(), code.read_text()) == ("interrupted\n", "130")
 
 
 def test_a_queued_job_gives_up_its_place(stage: Stage) -> None:
