@@ -1,6 +1,6 @@
 """Compare samplers on the demo model at equal evaluated tokens, and judge their winners on report text.
 
-usage: python -m benchmarks.search run [--only equal|spaces|imatrix|long|ours_long] [--tokens 320000] [--folder FOLDER]
+usage: python -m benchmarks.search run [--only GROUPS] [--tokens 320000] [--folder FOLDER]
        python -m benchmarks.search judge [--folder FOLDER]
 
 `run` takes hours on two cores; interrupted, the same command goes on. `judge` writes docs/benchmarks.json, from which
@@ -13,7 +13,18 @@ from pathlib import Path
 
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
-from benchmarks.comparison.jobs import BUDGETS, OURS_LONG, Job, comparison, imatrix, long_runs, ours_long, spaces
+from benchmarks.comparison.jobs import (
+    BUDGETS,
+    OURS_LONG,
+    OURS_LONGEST,
+    Job,
+    comparison,
+    imatrix,
+    long_runs,
+    ours_long,
+    ours_longest,
+    spaces,
+)
 from benchmarks.comparison.judging_runs import JudgedChunks, judge_runs
 from benchmarks.comparison.running import run_jobs
 from benchmarks.pages import fill
@@ -28,6 +39,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         "spaces": spaces(options.tokens),
         "imatrix": imatrix(options.tokens, (options.rivals.split(",")[0],)),
         OURS_LONG: ours_long(3 * options.tokens),
+        OURS_LONGEST: ours_longest(9 * options.tokens),
         "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
     }
     wanted = set(options.samplers.split(",")) if options.samplers else None
@@ -56,7 +68,9 @@ def show() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["run", "judge", "show"])
-    parser.add_argument("--only", default="equal,spaces,imatrix,ours_long,long", help="groups of jobs, by commas")
+    parser.add_argument(
+        "--only", default="equal,spaces,imatrix,ours_long,ours_longest,long", help="groups of jobs, by commas"
+    )
     parser.add_argument("--samplers", default="", help="only these, separated by commas")
     parser.add_argument("--tokens", type=int, default=320_000)
     parser.add_argument("--rivals", default="tpe_shape,evolution_short", help="samplers of the long runs")

@@ -21,11 +21,13 @@ from benchmarks.comparison.jobs import (
     BUDGETS,
     OURS,
     OURS_LONG,
+    OURS_LONGEST,
     WITH_IMATRIX,
     Job,
     comparison,
     imatrix,
     ours_long,
+    ours_longest,
     spaces,
 )
 from benchmarks.comparison.judging import Judge, checkpoints
@@ -172,10 +174,13 @@ def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
 
 
 def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
-    short, long = next(iter(spaces(1))), next(iter(ours_long(1)))
-    assert replace(short, group=OURS_LONG).space != short.space
-    assert settings(long, 48, 256)["evaluation.probe_chunks"] == 16
-    assert "evaluation.probe_chunks" not in settings(short, 48, 256)
+    short = next(iter(spaces(1)))
+    groups = ("spaces", OURS_LONG, OURS_LONGEST)
+    assert len({replace(short, group=group).space for group in groups}) == 3
+    seen = [SearchConfig.load(None, settings(replace(short, group=group), 48, 256)).evaluation for group in groups]
+    assert [each.probe_chunks for each in seen] == [None, 16, 48]
+    assert [each.chunks for each in seen] == [48, 48, 144]
+    assert seen[2].pool_chunks + seen[2].final_chunks <= 680
 
 
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:
@@ -214,7 +219,9 @@ def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path:
     assert (tmp_path / "next" / "references").is_dir()
 
 
-@pytest.mark.parametrize("jobs", [comparison, spaces, ours_long, lambda tokens: imatrix(tokens, ("cmaes",))])
+@pytest.mark.parametrize(
+    "jobs", [comparison, spaces, ours_long, ours_longest, lambda tokens: imatrix(tokens, ("cmaes",))]
+)
 def test_job_names_are_unique(jobs: Callable[[int], Iterable[Job]]) -> None:
     names = [job.name for job in jobs(1000)]
     assert len(set(names)) == len(names) > 10

@@ -11,8 +11,9 @@ BUDGETS = ("Q3_K_M", "IQ4_XS", "Q4_K_M")
 SEEDS = (0, 1, 2)
 OURS = "layerquant"
 ONE_SHOTS = ("one_shot", "weight_error", "greedy")
-OURS_LONG, OPTIMUM = "ours_long", "optimum"
+OURS_LONG, OURS_LONGEST, OPTIMUM = "ours_long", "ours_longest", "optimum"
 """Groups of jobs: ours with more tokens; and runs of other versions and settings, kept to know the best by."""
+JUDGED_AT_THEIR_END = (OURS_LONG, OURS_LONGEST, OPTIMUM)
 RIVALS = ("random", "tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
 
 
@@ -51,8 +52,8 @@ class Job:
     def space(self) -> str:
         """Jobs of one space have the same probes; units of one tensor are probed by groups."""
         parts = ["layers" if self.units == "layers" else "groups", self.types]
-        if self.group == OURS_LONG:
-            parts.append("long")  # its probes see more
+        if self.group in (OURS_LONG, OURS_LONGEST):
+            parts.append(self.group.removeprefix("ours_"))  # their probes see more
         return "-".join(parts).replace("+", "and").replace(" ", "_")
 
 
@@ -92,6 +93,14 @@ def ours_long(tokens: int) -> Iterator[Job]:
         for budget in BUDGETS:
             for units, types in (("groups", "K+IQ"), ("groups", "K"), ("layers", "K")):
                 yield Job(OURS, units, types, budget, seed, tokens, OURS_LONG)
+
+
+def ours_longest(tokens: int) -> Iterator[Job]:
+    """With more text for every choice, where long searches are not within 2 % of the best known."""
+    for seed in SEEDS:
+        for budget in BUDGETS:
+            for units, types in (("groups", "K+IQ"), ("layers", "K")):
+                yield Job(OURS, units, types, budget, seed, tokens, OURS_LONGEST)
 
 
 def long_runs(tokens: int, rivals: tuple[str, ...], budget: str = "IQ4_XS") -> Iterator[Job]:

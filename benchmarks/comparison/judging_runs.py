@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.comparison.jobs import BUDGETS, K_TYPES, ONE_SHOTS, OPTIMUM, OURS, OURS_LONG, WITH_IMATRIX
+from benchmarks.comparison.jobs import BUDGETS, JUDGED_AT_THEIR_END, K_TYPES, ONE_SHOTS, OURS, WITH_IMATRIX
 from benchmarks.comparison.judging import Judge, checkpoints, open_judge
 from benchmarks.comparison.running import read_results
 
@@ -69,7 +69,7 @@ def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, out: Path) -> 
 def _judged_at(row: dict[str, Any]) -> list[int]:
     """Evaluated tokens; none for long searches of ours, where the end alone counts."""
     incumbents = row["incumbents"]
-    if row["job"]["group"] in (OPTIMUM, OURS_LONG):
+    if row["job"]["group"] in JUDGED_AT_THEIR_END:
         return []
     limits = {limit for limit in CHECKPOINTS if limit <= row["job"]["tokens"]}
     return sorted(limits | ({each["tokens"] for each in incumbents} if len(incumbents) <= ALL_JUDGED else set()))

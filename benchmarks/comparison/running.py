@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison.jobs import OURS_LONG, Job
+from benchmarks.comparison.jobs import OURS_LONG, OURS_LONGEST, Job
 from benchmarks.comparison.probe_scores import keep_probes, take_probes
 from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
@@ -55,6 +55,13 @@ def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
     }
     if job.group == OURS_LONG:
         changes |= {"evaluation.pool_chunks": 6 * chunks, "evaluation.probe_chunks": chunks // 3}
+    elif job.group == OURS_LONGEST:
+        changes |= {
+            "evaluation.chunks": 3 * chunks,
+            "evaluation.pool_chunks": 9 * chunks,
+            "evaluation.final_chunks": 5 * chunks,  # with the pool, the whole search text but 8 chunks of 680
+            "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,
+        }
     if job.has_imatrix:
         changes |= {"imatrix": "auto", "imatrix_text": "demo/texts/imatrix.txt"}
     return changes | {f"baselines.{name}": False for name in ("presets", "variants", "uniform", "hybrids")}

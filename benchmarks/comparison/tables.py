@@ -6,7 +6,15 @@ from random import Random
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.comparison.jobs import BUDGETS, OPTIMUM, OURS, OURS_LONG, WITH_IMATRIX
+from benchmarks.comparison.jobs import (
+    BUDGETS,
+    JUDGED_AT_THEIR_END,
+    OPTIMUM,
+    OURS,
+    OURS_LONG,
+    OURS_LONGEST,
+    WITH_IMATRIX,
+)
 
 Run = Mapping[str, Any]
 WITHIN = (0.02, 0.10, 0.25)
@@ -69,10 +77,11 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
     runs = [run for run in everything if run["job"]["group"] != OPTIMUM]
     body = []
     for sampler in _samplers(runs):
-        for group in ("equal", OURS_LONG, "long"):
+        for group in ("equal", OURS_LONG, OURS_LONGEST, "long"):
             if not _of(runs, sampler=sampler, group=group):
                 continue
-            cells = [f"`{sampler}`" + ("" if group == "equal" else " (long)")]
+            suffix = "" if group == "equal" else f" ({group.removeprefix('ours_')})"
+            cells = [f"`{sampler}`{suffix}"]
             for budget in BUDGETS:
                 known_there = _of(everything, budget=budget)
                 mine = _of(runs, sampler=sampler, group=group, budget=budget)
@@ -104,7 +113,7 @@ def against_presets(figures: Mapping[str, Any]) -> str:
         run
         for run in figures["runs"]
         if run["job"]["sampler"] == OURS
-        and run["job"]["group"] not in (OPTIMUM, OURS_LONG)
+        and run["job"]["group"] not in JUDGED_AT_THEIR_END
         and run["job"]["types"] != WITH_IMATRIX
     ]
     body = []
