@@ -60,7 +60,7 @@ def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
             "evaluation.chunks": 3 * chunks,
             "evaluation.pool_chunks": 9 * chunks,
             "evaluation.final_chunks": 5 * chunks,  # with the pool, the whole search text but 8 chunks of 680
-            "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,
+            "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,  # layers have fewer probes
         }
     if job.has_imatrix:
         changes |= {"imatrix": "auto", "imatrix_text": "demo/texts/imatrix.txt"}
