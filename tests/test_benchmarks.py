@@ -15,7 +15,7 @@ import pytest
 
 import benchmarks.cluster.__main__ as cluster
 from benchmarks import generation, prompt_ladder
-from benchmarks.comparison import report_text, tables
+from benchmarks.comparison import longer_texts, tables
 from benchmarks.comparison.curves import draw
 from benchmarks.comparison.jobs import (
     BUDGETS,
@@ -33,7 +33,7 @@ from benchmarks.comparison.jobs import (
 from benchmarks.comparison.judging import Judge, checkpoints
 from benchmarks.comparison.judging_runs import JudgedChunks, _judged
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
-from benchmarks.comparison.running import settings
+from benchmarks.comparison.running import SEARCH_TEXT, search_text, settings
 from benchmarks.pages import fill
 from benchmarks.scaling.__main__ import FIGURES as COSTS
 from benchmarks.scaling.__main__ import PAGE as COST_PAGE
@@ -89,12 +89,11 @@ def test_a_checkpoint_knows_nothing_of_later_tokens() -> None:
     assert {limit: each["name"] for limit, each in found.items()} == {10: "a", 29: "a", 30: "b"}
 
 
-def test_winners_are_judged_on_the_bundled_report_text_and_on_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundled = (DEMO / "texts" / "report.txt").read_text(encoding="utf-8")
-    monkeypatch.setattr(report_text, "DOCUMENTS", 1010)
-    longer = report_text.write_report_text(tmp_path).read_text(encoding="utf-8")
+@pytest.mark.parametrize("split", ["report", "search"])
+def test_longer_texts_begin_with_the_bundled_ones(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = (DEMO / "texts" / f"{split}.txt").read_text(encoding="utf-8")
+    monkeypatch.setattr(longer_texts, "DOCUMENTS", 1010)
+    longer = longer_texts.write_longer_text(tmp_path, split).read_text(encoding="utf-8")
     assert longer.startswith(bundled.rstrip("\n") + "\n\n")
 
 
@@ -180,7 +179,16 @@ def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
     seen = [SearchConfig.load(None, settings(replace(short, group=group), 48, 256)).evaluation for group in groups]
     assert [each.probe_chunks for each in seen] == [None, 16, 48]
     assert [each.chunks for each in seen] == [48, 48, 144]
-    assert seen[2].pool_chunks + seen[2].final_chunks <= 680
+    assert seen[2].pool_chunks == 2 * seen[2].final_chunks == 864
+
+
+def test_the_longest_searches_have_a_longer_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longer_texts, "DOCUMENTS", 10)
+    short = next(iter(spaces(1)))
+    texts = [search_text(replace(short, group=group), tmp_path) for group in ("spaces", OURS_LONG, OURS_LONGEST)]
+    assert texts == [SEARCH_TEXT, SEARCH_TEXT, tmp_path / "search-10.txt"]
+    assert texts[2].is_file()
+    assert settings(short, 48, 256, texts[2])["search_text"] == str(texts[2])
 
 
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:

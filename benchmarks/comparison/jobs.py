@@ -89,18 +89,19 @@ def imatrix(tokens: int, rivals: tuple[str, ...]) -> Iterator[Job]:
 
 def ours_long(tokens: int) -> Iterator[Job]:
     """Long searches of ours: what more tokens give, and with all other runs the estimate of the optimum."""
-    for seed in SEEDS:
-        for budget in BUDGETS:
-            for units, types in (("groups", "K+IQ"), ("groups", "K"), ("layers", "K")):
-                yield Job(OURS, units, types, budget, seed, tokens, OURS_LONG)
+    yield from _long(tokens, OURS_LONG)
 
 
 def ours_longest(tokens: int) -> Iterator[Job]:
-    """With more text for every choice, where long searches are not within 2 % of the best known."""
+    """With three times the text, and with more of it for every choice."""
+    yield from _long(tokens, OURS_LONGEST)
+
+
+def _long(tokens: int, group: str) -> Iterator[Job]:
     for seed in SEEDS:
         for budget in BUDGETS:
-            for units, types in (("groups", "K+IQ"), ("layers", "K")):
-                yield Job(OURS, units, types, budget, seed, tokens, OURS_LONGEST)
+            for units, types in (("groups", "K+IQ"), ("groups", "K"), ("layers", "K")):
+                yield Job(OURS, units, types, budget, seed, tokens, group)
 
 
 def long_runs(tokens: int, rivals: tuple[str, ...], budget: str = "IQ4_XS") -> Iterator[Job]:

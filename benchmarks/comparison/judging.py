@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison.jobs import IMATRIX_TYPES, K_AND_IQ_TYPES
-from benchmarks.comparison.report_text import write_report_text
+from benchmarks.comparison.longer_texts import write_longer_text
 from benchmarks.comparison.running import MODEL
 from evaluators.process import EvaluatorProcess
 from optimizer.config import SearchConfig
@@ -75,7 +75,7 @@ def open_judge(folder: Path, chunks: int, ctx_size: int, *, with_imatrix_types: 
     with workplace.open_store() as store:
         model = add_model(store, plan)
         with open_bench(plan, workplace, store, model, reporter, EvaluatorProcess) as bench:
-            choice = choose_text(str(write_report_text(folder)), "report")
+            choice = choose_text(str(write_longer_text(folder, "report")), "report")
             text = prepare_text(bench, choice, chunks)
             yield Judge(plan, bench.measurer(None, text, reporter), text.n_chunks)
 

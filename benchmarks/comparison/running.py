@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison.jobs import OURS_LONG, OURS_LONGEST, Job
+from benchmarks.comparison.longer_texts import write_longer_text
 from benchmarks.comparison.probe_scores import keep_probes, take_probes
 from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
@@ -30,11 +31,17 @@ from optimizer.search.texts import choose_texts
 from optimizer.workplace import Workplace
 
 MODEL = "demo/model/demo-F16.gguf"
+SEARCH_TEXT = Path("demo/texts/search.txt")
 TRIALS = 2000
 """Where the tokens do not end a job (a sampler that repeats itself spends none), the trials do."""
 
 
-def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
+def search_text(job: Job, folder: Path) -> Path:
+    """The longest searches have a longer text, of which `folder` keeps a copy."""
+    return write_longer_text(folder, "search") if job.group == OURS_LONGEST else SEARCH_TEXT
+
+
+def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> dict[str, Any]:
     changes: dict[str, Any] = {
         "model": MODEL,
         "budget": job.budget,
@@ -44,7 +51,7 @@ def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
         "seed": job.seed,
         "trials": TRIALS,
         "tokens": job.tokens,
-        "search_text": "demo/texts/search.txt",
+        "search_text": str(text),
         "report_text": "demo/texts/report.txt",
         "evaluation.ctx_size": ctx_size,
         "evaluation.chunks": chunks,
@@ -58,8 +65,8 @@ def settings(job: Job, chunks: int, ctx_size: int) -> dict[str, Any]:
     elif job.group == OURS_LONGEST:
         changes |= {
             "evaluation.chunks": 3 * chunks,
-            "evaluation.pool_chunks": 9 * chunks,
-            "evaluation.final_chunks": 5 * chunks,  # with the pool, the whole search text but 8 chunks of 680
+            "evaluation.pool_chunks": 18 * chunks,
+            "evaluation.final_chunks": 9 * chunks,
             "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,  # layers have fewer probes
         }
     if job.has_imatrix:
@@ -74,7 +81,8 @@ def run_job(job: Job, folder: Path, chunks: int, ctx_size: int) -> dict[str, Any
     shutil.rmtree(workplace.studies, ignore_errors=True)
     probes = folder / "probes" / job.space
     known = take_probes(probes, workplace.studies) if job.sampler in NEED_PROBES else 0
-    config = SearchConfig.load(None, settings(job, chunks, ctx_size) | {"tokens": job.tokens - known})
+    changes = settings(job, chunks, ctx_size, search_text(job, folder))
+    config = SearchConfig.load(None, changes | {"tokens": job.tokens - known})
     config = with_imatrix(config, Workplace(folder / "imatrix"), SilentReporter())
     plan = make_plan(config)
     outcome = run_search(plan, workplace, SilentReporter(), [False], name="study")
@@ -137,6 +145,8 @@ def run_jobs(jobs: Iterable[Job], folder: Path, chunks: int, ctx_size: int, proc
     results = folder / "results.jsonl"
     done = {tuple(sorted(row["job"].items())) for row in read_results(folder)}
     waiting = [job for job in jobs if tuple(sorted(asdict(job).items())) not in done]
+    for job in waiting:
+        search_text(job, folder)  # written once, before two jobs want it
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context) as pool, results.open("a", encoding="utf-8") as file:
