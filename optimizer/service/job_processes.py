@@ -5,6 +5,7 @@ the lock tells whether it lives; and of a queued one whose lock is held, that th
 starting it and writing that down.
 """
 
+import signal
 import socket
 import subprocess
 import time
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from optimizer.cli import INTERRUPTED
 from optimizer.errors import LayerquantError
 from optimizer.service import processes
 from optimizer.service.job_logs import code_file, exit_code_of, last_error, log_of, output_of
@@ -113,7 +115,9 @@ class JobProcesses:
         """code: None where nobody was there to see it."""
         if code is None and job.kind in RUNS:
             code = exit_code_of(self._workplace, job)
-        failed = code not in (0, 130, None)
+        if code == -signal.SIGTERM and job.stopped_at is not None:
+            code = INTERRUPTED  # stopped at once, before it listened or where it does not
+        failed = code not in (0, INTERRUPTED, None)
         if code is None and job.kind == "search":
             record = self._store.find_study(job.study)
             failed = record is None or record.state == "failed"

@@ -24,8 +24,9 @@ import pathlib, signal, sys, time
 stops = []
 signal.signal(signal.SIGINT, lambda *_: stops.append(1))
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 folder = pathlib.Path(sys.argv[1])
+if not (folder / "early").exists():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 with (folder / "began").open("a") as file:
     file.write("x")
 while not (folder / "end").exists():
@@ -178,6 +179,23 @@ def test_stop_is_ctrl_c_and_then_at_once(stage: Stage) -> None:
     assert job is not None
     assert job.exit_code == 130
     assert job.error is None
+
+
+@pytest.mark.parametrize(("by", "code"), [("service", 130), ("somebody", -15)])
+def test_a_job_that_a_stop_at_once_ends_before_it_listens_did_not_fail(stage: Stage, by: str, code: int) -> None:
+    supervisor = stage.serve()
+    (stage.script("one") / "early").touch()
+    made = stage.submit("one")
+    eventually(lambda: stage.began("one") == 1)
+    if by == "service":
+        assert supervisor.stop("one", at_once=True)
+    else:
+        supervisor._processes.children[made.id].terminate()
+    eventually(lambda: stage.state("one") == "ended")
+    job = supervisor.job_of("one")
+    assert job is not None
+    assert job.exit_code == code
+    assert (job.error is None) == (by == "service")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05, 0.2])
