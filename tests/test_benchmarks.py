@@ -168,7 +168,7 @@ def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
         "**1.50**; 1.50 (1.00-2.00)",
     ]
     arrived = tables.tokens_to_arrive({"runs": [*short, *long]}).splitlines()[2:]
-    assert [row.split(" | ")[0] for row in arrived] == ["| `layerquant`", "| `layerquant` (long)"]
+    assert [row.split(" | ")[0] for row in arrived] == ["| `layerquant`", "| `layerquant`, to 960,000"]
     assert arrived[1].split(" | ")[1] == "0k (1/2) / 0k (1/2) / 0k (1/2)"
 
 

@@ -11,8 +11,6 @@ from benchmarks.comparison.jobs import (
     JUDGED_AT_THEIR_END,
     OPTIMUM,
     OURS,
-    OURS_LONG,
-    OURS_LONGEST,
     WITH_IMATRIX,
 )
 
@@ -77,14 +75,13 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
     runs = [run for run in everything if run["job"]["group"] != OPTIMUM]
     body = []
     for sampler in _samplers(runs):
-        for group in ("equal", OURS_LONG, OURS_LONGEST, "long"):
-            if not _of(runs, sampler=sampler, group=group):
-                continue
-            suffix = "" if group == "equal" else f" ({group.removeprefix('ours_')})"
-            cells = [f"`{sampler}`{suffix}"]
+        for group, tokens in dict.fromkeys(
+            (run["job"]["group"], run["job"]["tokens"]) for run in _of(runs, sampler=sampler)
+        ):
+            cells = [f"`{sampler}`" if group == "equal" else f"`{sampler}`, to {tokens:,}"]
             for budget in BUDGETS:
                 known_there = _of(everything, budget=budget)
-                mine = _of(runs, sampler=sampler, group=group, budget=budget)
+                mine = _of(runs, sampler=sampler, group=group, tokens=tokens, budget=budget)
                 arrivals = []
                 for share in WITHIN:
                     reached = [_arrival(run, known_there, share) for run in mine]
