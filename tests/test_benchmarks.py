@@ -191,6 +191,20 @@ def test_the_longest_searches_have_a_longer_text(tmp_path: Path, monkeypatch: py
     assert settings(short, 48, 256, texts[2])["search_text"] == str(texts[2])
 
 
+@pytest.mark.parametrize(
+    ("units", "types", "best"), [("groups", "K", 3), ("groups", "K+IQ", 2), ("tensors", "K+IQ", 2), ("layers", "K", 1)]
+)
+def test_the_best_known_of_a_space_may_be_of_one_inside_it(units: str, types: str, best: int) -> None:
+    """Found loss: groups with K-quants 3, with IQ types 2 in 4; tensors 5; layers, which are a space apart here, 1."""
+    found = [("groups", "K", 3.0), ("groups", "K+IQ", 4.0), ("groups", "K+IQ", 2.0), ("tensors", "K+IQ", 5.0)]
+    runs = [judged(OURS, "IQ4_XS", [loss] * 4) for _, _, loss in [*found, ("layers", "K", 1.0)]]
+    for run, (its_units, its_types, _) in zip(runs, [*found, ("layers", "K", 1.0)], strict=True):
+        run["job"] |= {"units": its_units, "types": its_types}
+    assert min(run["report_kld"] for run in tables._inside(runs, units, types, "IQ4_XS")) == best
+    runs[0]["report_kld"] = 1.5
+    assert min(run["report_kld"] for run in tables._inside(runs, "tensors", "K+IQ", "IQ4_XS")) == 1.5
+
+
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:
     """Twelve recipes alike but for noise, in many texts: the best looks better by far, and by halves it does not."""
     rng = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """The tables of docs/benchmarks.md from the judged figures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from math import sqrt
 from random import Random
 from statistics import fmean, stdev
@@ -157,14 +158,14 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
     """
     body = []
     searches = [run for run in _of(figures["runs"], sampler=OURS) if run["job"]["group"] != OPTIMUM]
-    for units, types, tokens in dict.fromkeys(
-        (run["job"]["units"], run["job"]["types"], run["job"]["tokens"]) for run in searches
-    ):
+    spaces = list(dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in searches))
+    limits = sorted({run["job"]["tokens"] for run in searches})
+    for (units, types), tokens in product(spaces, limits):
+        if not _of(searches, units=units, types=types, tokens=tokens):
+            continue
         cells = [units, types, f"{tokens:,}"]
         for budget in BUDGETS:
-            everything = _of(figures["runs"], units=units, types=types, budget=budget)
-            if units == "tensors":  # what groups found, tensors can have
-                everything += _of(figures["runs"], units="groups", types=types, budget=budget)
+            everything = _inside(figures["runs"], units, types, budget)
             longest = max((len(run["report_by_chunk"]) for run in everything), default=0)
             everything = [run for run in everything if len(run["report_by_chunk"]) == longest]
             here = _of(searches, units=units, types=types, budget=budget, tokens=tokens)
@@ -180,6 +181,13 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
             cells.append(f"**{_by_halves(ours, everything):.2f}**; {same}")
         body.append(cells)
     return _rows(["units", "types", "tokens", *BUDGETS], body)
+
+
+def _inside(runs: Sequence[Run], units: str, types: str, budget: str) -> list[Run]:
+    """Of all runs those whose recipe this space has: tensors can have what groups found, IQ types what K-quants did."""
+    all_units = (units, "groups") if units == "tensors" else (units,)
+    all_types = (types, "K") if types == "K+IQ" else (types,)
+    return [run for a in all_units for b in all_types for run in _of(runs, units=a, types=b, budget=budget)]
 
 
 def _by_halves(ours: Sequence[Run], everything: Sequence[Run]) -> float:
