@@ -205,6 +205,15 @@ def test_the_best_known_of_a_space_may_be_of_one_inside_it(units: str, types: st
     assert min(run["report_kld"] for run in tables._inside(runs, "tensors", "K+IQ", "IQ4_XS")) == 1.5
 
 
+def test_tokens_to_arrive_are_counted_to_the_best_known_of_the_spaces_inside_too() -> None:
+    ours = [judged(OURS, budget, [2.0] * 4, arrivals=[], arrivals_chunks=4) for budget in BUDGETS]
+    assert " 0k / 0k / 0k " in tables.tokens_to_arrive({"runs": ours})
+    better = judged(OURS, BUDGETS[0], [1.0] * 4)
+    better["job"] |= {"types": "K", "group": "spaces"}
+    (row,) = tables.tokens_to_arrive({"runs": [*ours, better]}).splitlines()[2:]
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["- / - / -", "0k / 0k / 0k", "0k / 0k / 0k"]
+
+
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:
     """Twelve recipes alike but for noise, in many texts: the best looks better by far, and by halves it does not."""
     rng = np.random.default_rng(0)

@@ -72,8 +72,8 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
 
     A run that never was says so.
     """
-    everything = _of(figures["runs"], units="groups", types="K+IQ")
-    runs = [run for run in everything if run["job"]["group"] != OPTIMUM]
+    found = _of(figures["runs"], units="groups", types="K+IQ")
+    runs = [run for run in found if run["job"]["group"] != OPTIMUM]
     body = []
     for sampler in _samplers(runs):
         for group, tokens in dict.fromkeys(
@@ -81,7 +81,7 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
         ):
             cells = [f"`{sampler}`" if group == "equal" else f"`{sampler}`, to {tokens:,}"]
             for budget in BUDGETS:
-                known_there = _of(everything, budget=budget)
+                known_there = _inside(figures["runs"], "groups", "K+IQ", budget)
                 mine = _of(runs, sampler=sampler, group=group, tokens=tokens, budget=budget)
                 arrivals = []
                 for share in WITHIN:
