@@ -37,6 +37,10 @@ class Draw:
         """In rising order."""
         return sorted(self.order)
 
+    def first(self, count: int) -> Self:
+        """The first `count` chunks in its order, as they count."""
+        return replace(self, order=self.order[:count], factors=self.factors[:count])
+
     def mean(self, by_chunk: Mapping[int, float]) -> tuple[float, float]:
         """Of any figure of these chunks the estimate of its mean over the pool, and the standard error over chunks (0
         for a single one). It takes the chunks for independent, and stands for what the pool does not know of the text.

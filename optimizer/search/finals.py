@@ -3,21 +3,24 @@
 The best of many trials on one text was also lucky in that text; on fresh chunks of it, it was not. Whoever has less KLD
 over the chunks of the race and the fresh ones together is the better guess, and leads from then on. No lead is too
 small: in eight searches of 900,000 tokens, winners by this rule lost 0.91 of what the first proposals did on report
-text, winners whose lead on fresh chunks had to exceed the luck of the best of n (`luck`) 0.95. The same fresh chunks
-serve all finals; which ones is drawn by damage (`draw`).
+text, winners whose lead on fresh chunks had to exceed the luck of the best of n (`luck`) 0.95.
+
+A final goes on like the race. The challenger sees a few fresh chunks, drawn by damage (`draw`) and the same for all
+finals, then as many as a trial, then more; once it is clearly behind, it is out. Whoever leads has seen them all.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import Bench
 from optimizer.search.context import SearchContext
 from optimizer.search.draw import Draw, draw_chunks, evenly
-from optimizer.search.measuring import Measurer
+from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.probing import pilot_of, plan_probing
-from optimizer.search.racing import PairedDifference, compare
+from optimizer.search.racing import PairedDifference, compare, rungs
 from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.shared_measuring import SharedMeasuring
 from optimizer.search.texts import TextChoice, prepare_text
@@ -28,9 +31,13 @@ FINAL_TEXTS = 2
 
 @dataclass(frozen=True)
 class Final:
-    """`difference` on fresh chunks: challenger - incumbent. new_tokens: evaluated for it now."""
+    """Challenger - incumbent on fresh chunks, and on those of the race and the fresh ones together.
 
-    difference: PairedDifference
+    new_tokens: evaluated for it now.
+    """
+
+    fresh: PairedDifference
+    together: PairedDifference
     new_tokens: int
 
 
@@ -38,23 +45,32 @@ class Finals:
     """`open_text(n)` gives a measurer of the first n chunks of the search text, of which `seen` may have been seen."""
 
     def __init__(
-        self, open_text: Callable[[int], Measurer], seen: int, chunks: int, drawn: int, pilot: Recipe | None
+        self,
+        open_text: Callable[[int], Measurer],
+        seen: int,
+        chunks: int,
+        drawn: Sequence[int],
+        first_rung: float,
+        pilot: Recipe | None,
     ) -> None:
-        """chunks: fresh ones, of which every final sees `drawn`. pilot: measured on all of them to draw by its damage;
-        without it the first are taken.
+        """chunks: fresh ones. drawn: how many of them a final sees, ever more; `first_rung` of the first at first.
+        pilot: measured on all of them to draw by its damage; without it the first are taken.
         """
         self._open_text = open_text
         self._seen = seen
         self._chunks = chunks
         self._drawn = drawn
+        self._first_rung = first_rung
         self._pilot = pilot
         self._measurer: Measurer | None = None
         self._lock = threading.Lock()
         """Several may play at a time: the text is opened by the first."""
-        self._together = SharedMeasuring()
+        self._shared = SharedMeasuring()
 
-    def play(self, challenger: Recipe, incumbent: Recipe, label: str) -> Final | None:
-        """None where the text has no fresh chunk left. Raises EvaluationError."""
+    def play(self, challenger: Recipe, incumbent: Recipe, raced: PairedDifference, label: str) -> Final | None:
+        """raced: challenger - incumbent in the race. None where the text has no fresh chunk left. Raises
+        EvaluationError.
+        """
         with self._lock:
             if self._measurer is None:
                 self._measurer = self._open_text(self._seen + self._chunks)
@@ -62,20 +78,41 @@ class Finals:
         fresh = range(self._seen, min(measurer.text.n_chunks, self._seen + self._chunks))
         if len(fresh) < 2:
             return None
-        draw, spent = self._draw(measurer, fresh, label)
-        found = []
-        for recipe, said, is_shared in ((challenger, label, False), (incumbent, f"{label}: the incumbent", True)):
-            raw, tokens = self._together.measure(measurer, recipe, sorted(draw.order), said, is_shared=is_shared)
-            found.append({chunk.chunk: chunk.mean_kld for chunk in draw.counted(raw.score.chunks).chunks})
+        draws, spent = self._draws(measurer, fresh, label)
+        everything = sorted({chunk for draw in draws for chunk in draw.order})
+        theirs, tokens = self._shared.measure(
+            measurer, incumbent, everything, f"{label}: the incumbent", is_shared=True
+        )
+        spent += tokens
+        for stage in self._stages(draws, measurer.batch):
+            ours, tokens = self._shared.measure(measurer, challenger, stage.chunks, label, is_shared=False)
             spent += tokens
-        return Final(compare(*found), spent)
+            found = compare(_by_chunk(stage, ours), _by_chunk(stage, theirs))
+            final = Final(found, raced.with_more(found), spent)
+            if final.together.is_behind:
+                break
+        return final
 
-    def _draw(self, measurer: Measurer, fresh: range, label: str) -> tuple[Draw, int]:
-        """The chunks that all finals see, the same for all, and the tokens evaluated now to know them."""
-        if self._pilot is None or self._drawn >= len(fresh):
-            return evenly(fresh[: self._drawn]), 0
-        pilot, tokens = self._together.measure(measurer, self._pilot, fresh, f"{label}: where", is_shared=True)
-        return draw_chunks(pilot.score.chunks, self._drawn), tokens
+    def _draws(self, measurer: Measurer, fresh: range, label: str) -> tuple[list[Draw], int]:
+        """Chunks that finals see, the same for all, ever more; and the tokens evaluated now to know them."""
+        sizes = [min(size, len(fresh)) for size in self._drawn]
+        if self._pilot is None or sizes[0] >= len(fresh):
+            return [evenly(fresh[:size]) for size in sizes], 0
+        pilot, tokens = self._shared.measure(measurer, self._pilot, fresh, f"{label}: where", is_shared=True)
+        return [draw_chunks(pilot.score.chunks, size) for size in sizes], tokens
+
+    def _stages(self, draws: Sequence[Draw], batch: int) -> Iterator[Draw]:
+        """The first draw as a race takes it, then whole ones, each larger than the last."""
+        first = draws[0]
+        yield from (first.first(count) for count in rungs(len(first.order), self._first_rung, batch))
+        for smaller, draw in pairwise(draws):
+            if len(draw.order) > len(smaller.order):
+                yield draw
+
+
+def _by_chunk(stage: Draw, measured: Measurement) -> dict[int, float]:
+    """Mean KLD of each chunk as it counts."""
+    return {score.chunk: score.mean_kld for score in stage.counted(measured.score.chunks).chunks}
 
 
 def open_finals(context: SearchContext, bench: Bench, choice: TextChoice, seen: int) -> Finals | None:
@@ -83,13 +120,14 @@ def open_finals(context: SearchContext, bench: Bench, choice: TextChoice, seen: 
 
     None where the settings want none, and for samplers that know no sensitivities: they are raced as they are.
     """
-    config = context.plan.config
-    chunks, fresh = config.evaluation.chunks, config.evaluation.final_chunks
-    if config.sampler not in NEED_PROBES or fresh == 0:
+    settings = context.plan.config.evaluation
+    if context.plan.config.sampler not in NEED_PROBES or settings.final_chunks == 0:
         return None
 
     def more_text(count: int) -> Measurer:
         return bench.measurer(context.lease, prepare_text(bench, choice, count), context.reporter)
 
+    fresh = settings.final_chunks or FINAL_TEXTS * settings.chunks
+    drawn = (settings.chunks, max(settings.chunks, settings.final_draw or fresh))
     pilot = pilot_of(plan_probing(context.plan))
-    return Finals(more_text, seen, fresh or FINAL_TEXTS * chunks, chunks, None if pilot is None else pilot.recipe)
+    return Finals(more_text, seen, fresh, drawn, settings.first_rung, None if pilot is None else pilot.recipe)

@@ -7,11 +7,11 @@ from typing import Any
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
 from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR, LUCK, POOLED_KLD, kept_out, only_lucky
-from optimizer.search.finals import Finals
+from optimizer.search.finals import Final, Finals
 from optimizer.search.gate import Gate
 from optimizer.search.luck import luck
 from optimizer.search.measuring import Measurement
-from optimizer.search.racing import PairedDifference, compare
+from optimizer.search.racing import compare
 from optimizer.store import TrialOutcome, TrialRecord
 
 
@@ -104,28 +104,18 @@ class Leader:
         if self._finals is not None:
             label = f"{trial.name or trial.origin}, finals"
             theirs = Recipe(self.incumbent.recipe.tensor_types)
-            played = self._finals.play(recipe, theirs, label)
+            raced = compare(measurement.by_chunk, self.incumbent.by_chunk)
+            played = self._finals.play(recipe, theirs, raced, label)
             if played is not None:
-                found, pooled = played.difference, self._pooled_difference(measurement, played.difference)
+                found, pooled = played.fresh, played.together.mean
                 said: dict[str, Any] = {
                     FRESH_CHUNKS: found.chunks, FRESH_DIFFERENCE: found.mean, FRESH_ERROR: found.standard_error,
                     POOLED_KLD: self._pooled_kld + pooled,
                 }  # fmt: skip
-                reason = None if pooled < 0 else _behind(found, pooled)
+                reason = None if pooled < 0 else _behind(played)
                 return reason, {**said, **({LUCK: reason} if reason else {})}, played.new_tokens
         reason = self._luck(trial, measurement)
         return reason, {LUCK: reason} if reason else {}, 0
-
-    def _pooled_difference(self, measurement: Measurement, fresh: PairedDifference) -> float:
-        """Mean difference from the incumbent over the chunks of the race and the fresh ones, nats per token.
-
-        Who is the better one, and what the surrogate learns: without the luck of the chunks that all trials see, and
-        on their level all the same.
-        """
-        assert self.incumbent is not None
-        seen = len(measurement.by_chunk)
-        on_seen = measurement.score.mean_kld - self.incumbent.score.mean_kld
-        return (seen * on_seen + fresh.chunks * fresh.mean) / (seen + fresh.chunks)
 
     def _luck(self, trial: TrialRecord, measurement: Measurement) -> str | None:
         """Of the contenders so far, this one and the incumbent, the best looks better than it is.
@@ -137,9 +127,9 @@ class Leader:
         return luck(compare(measurement.by_chunk, self.incumbent.by_chunk), self._contenders + 2)
 
 
-def _behind(fresh: PairedDifference, pooled: float) -> str:
+def _behind(played: Final) -> str:
     """Why a lead in the race made no incumbent."""
     return (
-        f"on {fresh.chunks} fresh chunks of the search text it is behind by {fresh.mean:.6f} ± "
-        f"{fresh.standard_error:.6f}, and with those of the race by {pooled:.6f}"
+        f"on {played.fresh.chunks} fresh chunks of the search text it is behind by {played.fresh.mean:.6f} ± "
+        f"{played.fresh.standard_error:.6f}, and with those of the race by {played.together.mean:.6f}"
     )

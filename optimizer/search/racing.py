@@ -6,7 +6,7 @@ is out keeps an estimate of its full-text KLD: the incumbent's full KLD times th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 OUT_Z = 1.0
 """Standard errors behind the incumbent at which a candidate sees no more chunks.
@@ -27,6 +27,13 @@ class PairedDifference:
     @property
     def is_behind(self) -> bool:
         return self.chunks > 1 and self.mean > 0 and self.mean > OUT_Z * self.standard_error
+
+    def with_more(self, other: "PairedDifference") -> "PairedDifference":
+        """The same over chunks of both, each counted alike; they share none."""
+        chunks = self.chunks + other.chunks
+        mean = (self.chunks * self.mean + other.chunks * other.mean) / chunks
+        error = hypot(self.chunks * self.standard_error, other.chunks * other.standard_error) / chunks
+        return PairedDifference(mean, error, chunks)
 
 
 def compare(candidate: Mapping[int, float], incumbent: Mapping[int, float]) -> PairedDifference:

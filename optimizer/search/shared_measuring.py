@@ -16,7 +16,7 @@ class SharedMeasuring:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun: dict[tuple[str, int], Future[None]] = {}
+        self._begun: dict[tuple[str, tuple[int, ...]], Future[None]] = {}
 
     def measure(
         self, measurer: Measurer, recipe: Recipe, chunks: Sequence[int], label: str, *, is_shared: bool
@@ -28,17 +28,17 @@ class SharedMeasuring:
         idle = measurer.scorer.idle
         evaluators = max(1 + idle, measurer.scorer.slots if is_shared else 1)
         share = ceil(len(chunks) / evaluators / measurer.batch) * measurer.batch
-        pieces = {chunks[at]: chunks[at : at + share] for at in range(0, len(chunks), share)}
+        pieces = [tuple(chunks[at : at + share]) for at in range(0, len(chunks), share)]
 
         def measure_pieces() -> int:
             tokens = 0
-            for start, part in pieces.items():
-                piece = self._begin(recipe, start)
-                if piece is not None:
+            for part in pieces:
+                begun = self._begin(recipe, part)
+                if begun is not None:
                     try:
                         tokens += measurer.measure_chunks(recipe, part, label).new_tokens
                     finally:
-                        piece.set_result(None)
+                        begun.set_result(None)
             return tokens
 
         helpers = min(idle, len(pieces) - 1)
@@ -47,13 +47,13 @@ class SharedMeasuring:
                 tokens = sum(future.result() for future in [pool.submit(measure_pieces) for _ in range(1 + helpers)])
         else:
             tokens = measure_pieces()
-        wait([self._begun[recipe.key, start] for start in pieces])
+        wait([self._begun[recipe.key, part] for part in pieces])
         whole = measurer.measure_chunks(recipe, chunks, label)
         return whole, tokens + whole.new_tokens
 
-    def _begin(self, recipe: Recipe, start: int) -> Future[None] | None:
+    def _begin(self, recipe: Recipe, part: tuple[int, ...]) -> Future[None] | None:
         """The piece to measure; None where another has begun it."""
         with self._lock:
-            if (recipe.key, start) in self._begun:
+            if (recipe.key, part) in self._begun:
                 return None
-            return self._begun.setdefault((recipe.key, start), Future())
+            return self._begun.setdefault((recipe.key, part), Future())
