@@ -17,12 +17,14 @@ from benchmarks.comparison.jobs import (
     BUDGETS,
     OURS_LONG,
     OURS_LONGEST,
+    RIVALS_LONGEST,
     Job,
     comparison,
     imatrix,
     long_runs,
     ours_long,
     ours_longest,
+    rivals_longest,
     spaces,
 )
 from benchmarks.comparison.judging_runs import JudgedChunks, judge_runs
@@ -41,6 +43,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         OURS_LONG: ours_long(3 * options.tokens),
         OURS_LONGEST: ours_longest(9 * options.tokens),
         "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
+        RIVALS_LONGEST: rivals_longest(45 * options.tokens, ("evolution_short", "cmaes")),
     }
     wanted = set(options.samplers.split(",")) if options.samplers else None
     return [job for name in options.only.split(",") for job in groups[name] if not wanted or job.sampler in wanted]
@@ -69,7 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["run", "judge", "show"])
     parser.add_argument(
-        "--only", default="equal,spaces,imatrix,ours_long,ours_longest,long", help="groups of jobs, by commas"
+        "--only",
+        default="equal,spaces,imatrix,ours_long,ours_longest,long,rivals_longest",
+        help="groups of jobs, by commas",
     )
     parser.add_argument("--samplers", default="", help="only these, separated by commas")
     parser.add_argument("--tokens", type=int, default=320_000)

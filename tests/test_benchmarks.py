@@ -22,12 +22,14 @@ from benchmarks.comparison.jobs import (
     OURS,
     OURS_LONG,
     OURS_LONGEST,
+    RIVALS_LONGEST,
     WITH_IMATRIX,
     Job,
     comparison,
     imatrix,
     ours_long,
     ours_longest,
+    rivals_longest,
     spaces,
 )
 from benchmarks.comparison.judging import Judge, checkpoints
@@ -124,8 +126,8 @@ def test_who_was_judged_on_less_text_is_compared_on_that() -> None:
     assert equal[2].split(" | ")[1:3] == ["1.00000", "1.00"]
     assert equal[3].split(" | ")[1:3] == ["2.00000", "2.00"]
     arrived = tables.tokens_to_arrive(figures).splitlines()
-    assert arrived[2].split(" | ")[1] == "0k / 0k / 0k"
-    assert arrived[3].split(" | ")[1] == "- / 0k / 0k"
+    assert arrived[2].split(" | ")[1:3] == ["K+IQ", "0k / 0k / 0k"]
+    assert arrived[3].split(" | ")[2] == "- / 0k / 0k"
     assert "tpe" not in tables.against_optimum(figures)
 
 
@@ -169,7 +171,7 @@ def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
     ]
     arrived = tables.tokens_to_arrive({"runs": [*short, *long]}).splitlines()[2:]
     assert [row.split(" | ")[0] for row in arrived] == ["| `layerquant`", "| `layerquant`, to 960,000"]
-    assert arrived[1].split(" | ")[1] == "0k (1/2) / 0k (1/2) / 0k (1/2)"
+    assert arrived[1].split(" | ")[1:3] == ["K+IQ", "0k (1/2) / 0k (1/2) / 0k (1/2)"]
 
 
 def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
@@ -182,11 +184,21 @@ def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
     assert seen[2].pool_chunks == 2 * seen[2].final_chunks == 864
 
 
+def test_rivals_of_the_longest_see_the_same_text_and_as_many_chunks() -> None:
+    (rival,) = rivals_longest(14_400_000, ("cmaes",))
+    ours = next(job for job in ours_longest(1) if (job.types, job.budget) == (rival.types, rival.budget))
+    theirs, mine = (SearchConfig.load(None, settings(job, 48, 256)).evaluation for job in (rival, ours))
+    assert theirs.chunks == mine.chunks == 144
+
+
 def test_the_longest_searches_have_a_longer_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(longer_texts, "DOCUMENTS", 10)
     short = next(iter(spaces(1)))
-    texts = [search_text(replace(short, group=group), tmp_path) for group in ("spaces", OURS_LONG, OURS_LONGEST)]
-    assert texts == [SEARCH_TEXT, SEARCH_TEXT, tmp_path / "search-10.txt"]
+    texts = [
+        search_text(replace(short, group=group), tmp_path)
+        for group in ("spaces", OURS_LONG, OURS_LONGEST, RIVALS_LONGEST)
+    ]
+    assert texts == [SEARCH_TEXT, SEARCH_TEXT, *2 * [tmp_path / "search-10.txt"]]
     assert texts[2].is_file()
     assert settings(short, 48, 256, texts[2])["search_text"] == str(texts[2])
 
@@ -208,10 +220,12 @@ def test_the_best_known_of_a_space_may_be_of_one_inside_it(units: str, types: st
 def test_tokens_to_arrive_are_counted_to_the_best_known_of_the_spaces_inside_too() -> None:
     ours = [judged(OURS, budget, [2.0] * 4, arrivals=[], arrivals_chunks=4) for budget in BUDGETS]
     assert " 0k / 0k / 0k " in tables.tokens_to_arrive({"runs": ours})
-    better = judged(OURS, BUDGETS[0], [1.0] * 4)
+    better = judged(OURS, BUDGETS[0], [1.0] * 4, arrivals=[], arrivals_chunks=4)
     better["job"] |= {"types": "K", "group": "spaces"}
-    (row,) = tables.tokens_to_arrive({"runs": [*ours, better]}).splitlines()[2:]
-    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["- / - / -", "0k / 0k / 0k", "0k / 0k / 0k"]
+    row, other = tables.tokens_to_arrive({"runs": [*ours, better]}).splitlines()[2:]
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert cells == ["K+IQ", "- / - / -", "0k / 0k / 0k", "0k / 0k / 0k"]
+    assert [cell.strip() for cell in other.split("|")[2:-1]] == ["K", "0k / 0k / 0k", "", ""]
 
 
 def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -> None:

@@ -11,8 +11,8 @@ BUDGETS = ("Q3_K_M", "IQ4_XS", "Q4_K_M")
 SEEDS = (0, 1, 2)
 OURS = "layerquant"
 ONE_SHOTS = ("one_shot", "weight_error", "greedy")
-OURS_LONG, OURS_LONGEST, OPTIMUM = "ours_long", "ours_longest", "optimum"
-"""Groups of jobs: ours with more tokens; and runs of other versions and settings, kept to know the best by."""
+OURS_LONG, OURS_LONGEST, RIVALS_LONGEST, OPTIMUM = "ours_long", "ours_longest", "rivals_longest", "optimum"
+"""Groups of jobs: with more tokens; and runs of other versions and settings, kept to know the best by."""
 JUDGED_AT_THEIR_END = (OURS_LONG, OURS_LONGEST, OPTIMUM)
 RIVALS = ("random", "tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
 
@@ -95,6 +95,12 @@ def ours_long(tokens: int) -> Iterator[Job]:
 def ours_longest(tokens: int) -> Iterator[Job]:
     """With three times the text, and with more of it for every choice."""
     yield from _long(tokens, OURS_LONGEST)
+
+
+def rivals_longest(tokens: int, rivals: tuple[str, ...], budget: str = "IQ4_XS") -> Iterator[Job]:
+    """With the text of ours that are the longest and as many chunks a trial, by groups with K-quants."""
+    for sampler in rivals:
+        yield Job(sampler, "groups", "K", budget, 0, tokens, RIVALS_LONGEST)
 
 
 def _long(tokens: int, group: str) -> Iterator[Job]:

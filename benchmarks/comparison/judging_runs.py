@@ -6,13 +6,23 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.comparison.jobs import BUDGETS, JUDGED_AT_THEIR_END, K_TYPES, ONE_SHOTS, OURS, WITH_IMATRIX
+from benchmarks.comparison.jobs import (
+    BUDGETS,
+    JUDGED_AT_THEIR_END,
+    K_TYPES,
+    ONE_SHOTS,
+    OURS,
+    RIVALS_LONGEST,
+    WITH_IMATRIX,
+)
 from benchmarks.comparison.judging import Judge, checkpoints, open_judge
 from benchmarks.comparison.running import read_results
 
 END = 10**12
 """Tokens that no run evaluates: its last incumbent."""
-CHECKPOINTS = (80_000, 160_000, 240_000, 320_000, 480_000, 640_000, 960_000, 1_280_000, 1_600_000)
+CHECKPOINTS = (
+    80_000, 160_000, 240_000, 320_000, 480_000, 640_000, 960_000, 1_280_000, 1_600_000, 2_880_000, 5_760_000, 11_520_000
+)  # fmt: skip
 ALL_JUDGED = 4
 """Of runs with no more incumbents than this, each is judged where it came; of the others at the checkpoints."""
 
@@ -30,7 +40,7 @@ class JudgedChunks:
     curve: int
 
     def of(self, job: dict[str, Any]) -> int:
-        close = job["sampler"] in (OURS, *ONE_SHOTS) or job["types"] == WITH_IMATRIX
+        close = job["sampler"] in (OURS, *ONE_SHOTS) or job["types"] == WITH_IMATRIX or job["group"] == RIVALS_LONGEST
         return self.winner if close else self.rival
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison.jobs import OURS_LONG, OURS_LONGEST, Job
+from benchmarks.comparison.jobs import OURS_LONG, OURS_LONGEST, RIVALS_LONGEST, Job
 from benchmarks.comparison.longer_texts import write_longer_text
 from benchmarks.comparison.probe_scores import keep_probes, take_probes
 from optimizer.config import SearchConfig
@@ -38,7 +38,7 @@ TRIALS = 2000
 
 def search_text(job: Job, folder: Path) -> Path:
     """The longest searches have a longer text, of which `folder` keeps a copy."""
-    return write_longer_text(folder, "search") if job.group == OURS_LONGEST else SEARCH_TEXT
+    return write_longer_text(folder, "search") if job.group in (OURS_LONGEST, RIVALS_LONGEST) else SEARCH_TEXT
 
 
 def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> dict[str, Any]:
@@ -69,6 +69,8 @@ def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> 
             "evaluation.final_chunks": 9 * chunks,
             "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,  # layers have fewer probes
         }
+    elif job.group == RIVALS_LONGEST:
+        changes["evaluation.chunks"] = 3 * chunks
     if job.has_imatrix:
         changes |= {"imatrix": "auto", "imatrix_text": "demo/texts/imatrix.txt"}
     return changes | {f"baselines.{name}": False for name in ("presets", "variants", "uniform", "hybrids")}

@@ -72,27 +72,31 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
 
     A run that never was says so.
     """
-    found = _of(figures["runs"], units="groups", types="K+IQ")
-    runs = [run for run in found if run["job"]["group"] != OPTIMUM]
     body = []
-    for sampler in _samplers(runs):
-        for group, tokens in dict.fromkeys(
-            (run["job"]["group"], run["job"]["tokens"]) for run in _of(runs, sampler=sampler)
-        ):
-            cells = [f"`{sampler}`" if group == "equal" else f"`{sampler}`, to {tokens:,}"]
-            for budget in BUDGETS:
-                known_there = _inside(figures["runs"], "groups", "K+IQ", budget)
-                mine = _of(runs, sampler=sampler, group=group, tokens=tokens, budget=budget)
-                arrivals = []
-                for share in WITHIN:
-                    reached = [_arrival(run, known_there, share) for run in mine]
-                    known = [tokens for tokens in reached if tokens is not None]
-                    text = f"{fmean(known) / 1000:.0f}k" if known else "-"
-                    arrivals.append(text + (f" ({len(known)}/{len(mine)})" if 0 < len(known) < len(mine) else ""))
-                cells.append(" / ".join(arrivals) if mine else "")
-            body.append(cells)
+    for types in ("K+IQ", "K"):
+        found = _of(figures["runs"], units="groups", types=types)
+        runs = [run for run in found if run["job"]["group"] != OPTIMUM]
+        for sampler in _samplers(runs):
+            for group, tokens in dict.fromkeys(
+                (run["job"]["group"], run["job"]["tokens"]) for run in _of(runs, sampler=sampler)
+            ):
+                cells = [f"`{sampler}`" if group in ("equal", "spaces") else f"`{sampler}`, to {tokens:,}", types]
+                for budget in BUDGETS:
+                    mine = _of(runs, sampler=sampler, group=group, tokens=tokens, budget=budget)
+                    cells.append(_arrivals(mine, _inside(figures["runs"], "groups", types, budget)))
+                body.append(cells)
     within = " / ".join(f"{share:.0%}" for share in WITHIN)
-    return _rows(["sampler", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
+    return _rows(["sampler", "types", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
+
+
+def _arrivals(runs: Sequence[Run], known: Sequence[Run]) -> str:
+    """The mean over those of these runs that arrived, for each share; empty without runs."""
+    cells = []
+    for share in WITHIN:
+        arrived = [tokens for tokens in (_arrival(run, known, share) for run in runs) if tokens is not None]
+        text = f"{fmean(arrived) / 1000:.0f}k" if arrived else "-"
+        cells.append(text + (f" ({len(arrived)}/{len(runs)})" if 0 < len(arrived) < len(runs) else ""))
+    return " / ".join(cells) if runs else ""
 
 
 def _arrival(run: Run, known: Sequence[Run], share: float) -> float | None:
