@@ -118,7 +118,7 @@ def open_bank(plan: Plan, workplace: Workplace, reporter: Reporter) -> ShardBank
 
 def runtime_settings(config: SearchConfig) -> RuntimeSettings:
     """The evaluator's settings of a search."""
-    texts = {"chunks", "pool_chunks", "report_chunks", "probe_chunks", "final_chunks", "final_draw", "first_rung"}
+    texts = {"chunks", "pool_chunks", "report_chunks", "probe_chunks", "final_chunks", "first_rung"}
     values = config.evaluation.model_dump(exclude=texts | {"repack"})
     return RuntimeSettings(**values, use_extra_bufts=config.evaluation.repack)
 

@@ -5,21 +5,20 @@ over the chunks of the race and the fresh ones together is the better guess, and
 small: in eight searches of 900,000 tokens, winners by this rule lost 0.91 of what the first proposals did on report
 text, winners whose lead on fresh chunks had to exceed the luck of the best of n (`luck`) 0.95.
 
-A final goes on like the race. The challenger sees a few fresh chunks, drawn by damage (`draw`) and the same for all
-finals, then as many as a trial, then more; once it is clearly behind, it is out. Whoever leads has seen them all.
+A final goes on like the race. The challenger sees a few fresh chunks, drawn by the incumbent's damage (`draw`), then as
+many as a trial, then all; once it is clearly behind, it is out. Whoever leads has seen them all.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
+from evaluators.divergence import ChunkScore
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import Bench
 from optimizer.search.context import SearchContext
 from optimizer.search.draw import Draw, draw_chunks, evenly
 from optimizer.search.measuring import Measurement, Measurer
-from optimizer.search.probing import pilot_of, plan_probing
 from optimizer.search.racing import PairedDifference, compare, rungs
 from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.shared_measuring import SharedMeasuring
@@ -45,23 +44,16 @@ class Finals:
     """`open_text(n)` gives a measurer of the first n chunks of the search text, of which `seen` may have been seen."""
 
     def __init__(
-        self,
-        open_text: Callable[[int], Measurer],
-        seen: int,
-        chunks: int,
-        drawn: Sequence[int],
-        first_rung: float,
-        pilot: Recipe | None,
+        self, open_text: Callable[[int], Measurer], seen: int, chunks: int, drawn: int, first_rung: float
     ) -> None:
-        """chunks: fresh ones. drawn: how many of them a final sees, ever more; `first_rung` of the first at first.
-        pilot: measured on all of them to draw by its damage; without it the first are taken.
+        """chunks: fresh ones, of which a challenger that is clearly behind sees `drawn` at most, and such a share of
+        these at first.
         """
         self._open_text = open_text
         self._seen = seen
         self._chunks = chunks
         self._drawn = drawn
         self._first_rung = first_rung
-        self._pilot = pilot
         self._measurer: Measurer | None = None
         self._lock = threading.Lock()
         """Several may play at a time: the text is opened by the first."""
@@ -78,13 +70,8 @@ class Finals:
         fresh = range(self._seen, min(measurer.text.n_chunks, self._seen + self._chunks))
         if len(fresh) < 2:
             return None
-        draws, spent = self._draws(measurer, fresh, label)
-        everything = sorted({chunk for draw in draws for chunk in draw.order})
-        theirs, tokens = self._shared.measure(
-            measurer, incumbent, everything, f"{label}: the incumbent", is_shared=True
-        )
-        spent += tokens
-        for stage in self._stages(draws, measurer.batch):
+        theirs, spent = self._shared.measure(measurer, incumbent, fresh, f"{label}: the incumbent", is_shared=True)
+        for stage in self._stages(theirs.score.chunks, measurer.batch):
             ours, tokens = self._shared.measure(measurer, challenger, stage.chunks, label, is_shared=False)
             spent += tokens
             found = compare(_by_chunk(stage, ours), _by_chunk(stage, theirs))
@@ -93,21 +80,12 @@ class Finals:
                 break
         return final
 
-    def _draws(self, measurer: Measurer, fresh: range, label: str) -> tuple[list[Draw], int]:
-        """Chunks that finals see, the same for all, ever more; and the tokens evaluated now to know them."""
-        sizes = [min(size, len(fresh)) for size in self._drawn]
-        if self._pilot is None or sizes[0] >= len(fresh):
-            return [evenly(fresh[:size]) for size in sizes], 0
-        pilot, tokens = self._shared.measure(measurer, self._pilot, fresh, f"{label}: where", is_shared=True)
-        return [draw_chunks(pilot.score.chunks, size) for size in sizes], tokens
-
-    def _stages(self, draws: Sequence[Draw], batch: int) -> Iterator[Draw]:
-        """The first draw as a race takes it, then whole ones, each larger than the last."""
-        first = draws[0]
-        yield from (first.first(count) for count in rungs(len(first.order), self._first_rung, batch))
-        for smaller, draw in pairwise(draws):
-            if len(draw.order) > len(smaller.order):
-                yield draw
+    def _stages(self, incumbent: Sequence[ChunkScore], batch: int) -> Iterator[Draw]:
+        """What the challenger sees. incumbent: its scores on all fresh chunks, in rising order."""
+        if self._drawn < len(incumbent):
+            draw = draw_chunks(incumbent, self._drawn)
+            yield from (draw.first(count) for count in rungs(self._drawn, self._first_rung, batch))
+        yield evenly([score.chunk for score in incumbent])
 
 
 def _by_chunk(stage: Draw, measured: Measurement) -> dict[int, float]:
@@ -128,6 +106,4 @@ def open_finals(context: SearchContext, bench: Bench, choice: TextChoice, seen: 
         return bench.measurer(context.lease, prepare_text(bench, choice, count), context.reporter)
 
     fresh = settings.final_chunks or FINAL_TEXTS * settings.chunks
-    drawn = (settings.chunks, max(settings.chunks, settings.final_draw or fresh))
-    pilot = pilot_of(plan_probing(context.plan))
-    return Finals(more_text, seen, fresh, drawn, settings.first_rung, None if pilot is None else pilot.recipe)
+    return Finals(more_text, seen, fresh, settings.chunks, settings.first_rung)

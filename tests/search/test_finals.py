@@ -10,6 +10,7 @@ import pytest
 from evaluators.divergence import Score
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, LUCK, POOLED_KLD, only_lucky
+from optimizer.search.draw import draw_chunks
 from optimizer.search.finals import Finals
 from optimizer.search.leader import Leader
 from optimizer.search.optuna_view import optuna_view
@@ -19,7 +20,7 @@ from optimizer.store import TrialOutcome, TrialRecord
 from tests.search.chunk_scores import chunk_score
 
 SEEN, FRESH, DRAWN = 8, 24, 8
-A, B, PILOT = Recipe({"t": "Q4_K"}), Recipe({"t": "Q5_K"}), Recipe({"t": "Q3_K"})
+A, B = Recipe({"t": "Q4_K"}), Recipe({"t": "Q5_K"})
 LED = PairedDifference(-0.01, 0.01, SEEN)
 """B - A in the race."""
 BLANK = TrialRecord(**dict.fromkeys(TrialRecord.__dataclass_fields__))  # type: ignore[arg-type]  # each test says what counts
@@ -46,8 +47,8 @@ class Text:
         return SimpleNamespace(by_chunk=by_chunk, new_tokens=100 * len(new), score=score, recipe=recipe)
 
 
-def finals(text: Text, pilot: Recipe | None = None, most: int = FRESH) -> Finals:
-    return Finals(lambda chunks: text, SEEN, FRESH, (DRAWN, most), 0.5, pilot)  # type: ignore[arg-type, return-value]  # a text that only measures
+def finals(text: Text) -> Finals:
+    return Finals(lambda chunks: text, SEEN, FRESH, DRAWN, 0.5)  # type: ignore[arg-type, return-value]  # a text that only measures
 
 
 def test_who_is_clearly_behind_sees_a_part_of_those_drawn() -> None:
@@ -55,23 +56,23 @@ def test_who_is_clearly_behind_sees_a_part_of_those_drawn() -> None:
     text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.5] * SEEN + [1.1 + each for each in noise[SEEN:]])
     played = finals(text).play(B, A, LED, "trial")
     assert played is not None
-    assert played.fresh.mean == pytest.approx(0.1)
+    assert played.fresh.mean == pytest.approx(0.1, abs=0.001)
     assert played.fresh.chunks == DRAWN // 2
     assert played.together.chunks == SEEN + DRAWN // 2
-    assert played.together.mean == pytest.approx((8 * -0.01 + 4 * 0.1) / 12)
+    assert played.together.mean == pytest.approx((8 * -0.01 + 4 * 0.1) / 12, abs=0.001)
     assert played.new_tokens == (FRESH + DRAWN // 2) * 100
 
 
 @pytest.mark.parametrize("shift", [-0.002, 0.002])
-def test_who_is_not_clearly_behind_sees_as_many_as_a_final_may(shift: float) -> None:
+def test_who_is_not_clearly_behind_sees_all(shift: float) -> None:
     """Ahead by a little, or behind by less than the error."""
     text = Text(32, Q4_K=[1.0] * 32, Q5_K=[1.0 + shift + 0.05 * (-1) ** chunk for chunk in range(32)])
-    for most in (FRESH, DRAWN + 4):
-        played = finals(text, most=most).play(B, A, PairedDifference(shift, 0.02, SEEN), "trial")
-        assert played is not None
-        assert played.fresh.chunks == most
-        assert played.together.mean == pytest.approx(shift)
+    played = finals(text).play(B, A, PairedDifference(shift, 0.02, SEEN), "trial")
+    assert played is not None
+    assert played.fresh.chunks == FRESH
+    assert played.together.mean == pytest.approx(shift)
     assert set(text.evaluated["Q5_K"]) == set(text.evaluated["Q4_K"]) == set(range(SEEN, SEEN + FRESH))
+    assert played.new_tokens == 2 * FRESH * 100
 
 
 def test_what_is_known_is_not_measured_again() -> None:
@@ -85,34 +86,29 @@ def test_what_is_known_is_not_measured_again() -> None:
     assert again.new_tokens == 0
 
 
-def test_chunks_are_drawn_where_the_pilot_loses_most_and_count_for_the_others() -> None:
-    """Recipes that lose like the pilot in a few chunks: their difference over all fresh ones is found from a third."""
+def test_chunks_are_drawn_where_the_incumbent_loses_most_and_count_for_the_others() -> None:
+    """The challenger loses in the same few chunks: a third of the fresh ones tell the difference over all of them."""
     damage = [1.0] * SEEN + [9.0 if chunk % 6 == 0 else 0.1 for chunk in range(FRESH)]
-    text = Text(32, Q3_K=damage, Q4_K=[0.5 * each for each in damage], Q5_K=[0.4 * each for each in damage])
-    played = finals(text, PILOT, DRAWN).play(B, A, LED, "trial")
+    text = Text(32, Q4_K=[0.4 * each for each in damage], Q5_K=[0.5 * each for each in damage])
+    played = finals(text).play(B, A, PairedDifference(-0.1, 0.01, SEEN), "trial")
     assert played is not None
-    assert played.fresh.mean == pytest.approx(-0.1 * sum(damage[SEEN:]) / FRESH, rel=0.1)
-    severe = {SEEN + chunk for chunk in range(0, FRESH, 6)}
-    assert severe <= set(text.evaluated["Q4_K"]) == set(text.evaluated["Q5_K"])
-    assert len(text.evaluated["Q4_K"]) == played.fresh.chunks == DRAWN
-    assert text.evaluated["Q3_K"] == list(range(SEEN, SEEN + FRESH))
-    assert played.new_tokens == (FRESH + 2 * DRAWN) * 100
+    assert played.fresh.chunks == DRAWN
+    assert played.fresh.mean == pytest.approx(0.1 * sum(damage[SEEN:]) / FRESH, rel=0.1)
+    assert {SEEN + chunk for chunk in range(0, FRESH, 6)} <= set(text.evaluated["Q5_K"])
+    assert len(text.evaluated["Q5_K"]) == DRAWN
 
 
-def test_a_larger_draw_settles_what_the_first_left_open() -> None:
-    """As good on the chunks drawn first, and behind on those that only a larger draw has."""
+def test_all_fresh_chunks_settle_what_a_draw_left_open() -> None:
+    """As good on the chunks drawn first, and behind on those that only the whole has."""
     damage = [1.0] * SEEN + [3.0 + 0.01 * (chunk % 7) for chunk in range(FRESH)]
-    text = Text(32, Q3_K=damage, Q4_K=[0.5 * each for each in damage], Q5_K=[0.5 * each for each in damage])
-    first = finals(text, PILOT, DRAWN).play(B, A, LED, "trial")
-    assert first is not None
-    assert first.together.mean < 0
-    lost = [0.5 * each + (chunk not in text.evaluated["Q5_K"]) for chunk, each in enumerate(damage)]
-    text = Text(32, Q3_K=damage, Q4_K=[0.5 * each for each in damage], Q5_K=[*damage[:SEEN], *lost[SEEN:]])
-    larger = finals(text, PILOT).play(B, A, LED, "trial")
-    assert larger is not None
-    assert larger.fresh.chunks == FRESH
-    assert larger.fresh.mean == pytest.approx((FRESH - DRAWN) / FRESH)
-    assert larger.together.mean > 0
+    drawn = draw_chunks([chunk_score(chunk, damage[chunk]) for chunk in range(SEEN, 32)], DRAWN).chunks
+    lost = [each + (chunk not in drawn) for chunk, each in enumerate(damage)]
+    text = Text(32, Q4_K=damage, Q5_K=[*damage[:SEEN], *lost[SEEN:]])
+    played = finals(text).play(B, A, LED, "trial")
+    assert played is not None
+    assert played.fresh.chunks == FRESH
+    assert played.fresh.mean == pytest.approx((FRESH - DRAWN) / FRESH)
+    assert played.together.mean > 0
 
 
 def test_a_text_without_fresh_chunks_plays_no_final() -> None:
