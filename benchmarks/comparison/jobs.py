@@ -98,7 +98,7 @@ def ours_longest(tokens: int) -> Iterator[Job]:
 
 
 def rivals_longest(tokens: int, rivals: tuple[str, ...], budget: str = "IQ4_XS") -> Iterator[Job]:
-    """With the text of ours that are the longest and as many chunks a trial, by groups with K-quants."""
+    """By groups with K-quants, with the text of the longest of ours and three times the chunks a trial."""
     for sampler in rivals:
         yield Job(sampler, "groups", "K", budget, 0, tokens, RIVALS_LONGEST)
 

@@ -34,6 +34,8 @@ MODEL = "demo/model/demo-F16.gguf"
 SEARCH_TEXT = Path("demo/texts/search.txt")
 TRIALS = 2000
 """Where the tokens do not end a job (a sampler that repeats itself spends none), the trials do."""
+LONGER_POOL = 990
+"""Chunks, half of the longer text: trials of the longest searches are drawn from them."""
 
 
 def search_text(job: Job, folder: Path) -> Path:
@@ -64,8 +66,9 @@ def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> 
         changes |= {"evaluation.pool_chunks": 6 * chunks, "evaluation.probe_chunks": chunks // 3}
     elif job.group == OURS_LONGEST:
         changes |= {
-            "evaluation.chunks": 3 * chunks,
-            "evaluation.pool_chunks": 18 * chunks,
+            "evaluation.chunks": 9 * chunks // 2,
+            "evaluation.first_rung": 1 / 6,
+            "evaluation.pool_chunks": LONGER_POOL,
             "evaluation.final_chunks": 9 * chunks,
             "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,  # layers have fewer probes
         }
