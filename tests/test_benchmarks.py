@@ -185,6 +185,12 @@ def test_long_searches_have_probes_of_their_own_that_see_more() -> None:
     assert [each.final_chunks for each in seen] == [None, None, 432]
 
 
+def test_the_longest_by_groups_have_more_trials_that_see_less_than_those_by_layers() -> None:
+    by_groups = next(job for job in ours_longest(1) if job.units == "groups")
+    seen = SearchConfig.load(None, settings(by_groups, 48, 256)).evaluation
+    assert (seen.chunks, seen.pool_chunks, seen.final_chunks, seen.probe_chunks) == (144, 864, 432, 32)
+
+
 def test_rivals_with_more_tokens_see_more_chunks_too() -> None:
     (rival,) = rivals_longest(14_400_000, ("cmaes",))
     assert SearchConfig.load(None, settings(rival, 48, 256)).evaluation.chunks == 144

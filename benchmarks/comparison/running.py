@@ -35,7 +35,7 @@ SEARCH_TEXT = Path("demo/texts/search.txt")
 TRIALS = 2000
 """Where the tokens do not end a job (a sampler that repeats itself spends none), the trials do."""
 LONGER_POOL = 990
-"""Chunks, half of the longer text: trials of the longest searches are drawn from them."""
+"""Chunks, half of the longer text."""
 
 
 def search_text(job: Job, folder: Path) -> Path:
@@ -65,13 +65,20 @@ def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> 
     if job.group == OURS_LONG:
         changes |= {"evaluation.pool_chunks": 6 * chunks, "evaluation.probe_chunks": chunks // 3}
     elif job.group == OURS_LONGEST:
-        changes |= {
-            "evaluation.chunks": 9 * chunks // 2,
-            "evaluation.first_rung": 1 / 6,
-            "evaluation.pool_chunks": LONGER_POOL,
-            "evaluation.final_chunks": 9 * chunks,
-            "evaluation.probe_chunks": chunks if job.units == "layers" else 2 * chunks // 3,  # layers have fewer probes
-        }
+        changes |= {"evaluation.final_chunks": 9 * chunks}
+        if job.units == "layers":  # a small space: fewer trials, and fewer probes, that see more
+            changes |= {
+                "evaluation.chunks": 9 * chunks // 2,
+                "evaluation.first_rung": 1 / 6,
+                "evaluation.pool_chunks": LONGER_POOL,
+                "evaluation.probe_chunks": chunks,
+            }
+        else:
+            changes |= {
+                "evaluation.chunks": 3 * chunks,
+                "evaluation.pool_chunks": 18 * chunks,
+                "evaluation.probe_chunks": 2 * chunks // 3,
+            }
     elif job.group == RIVALS_LONGEST:
         changes["evaluation.chunks"] = 3 * chunks
     if job.has_imatrix:
