@@ -38,7 +38,7 @@ class EvaluationSettings(Settings):
     final_chunks: int | None = Field(
         default=None,
         ge=0,
-        description="further chunks of search text, which whoever leads has seen; by default twice `chunks`",
+        description="further chunks of search text that those of finals are drawn from; by default twice `chunks`",
     )
     first_rung: float = Field(
         default=0.25, gt=0, le=1, description="share of the chunks every trial sees before the race"

@@ -5,20 +5,21 @@ over the chunks of the race and the fresh ones together is the better guess, and
 small: in eight searches of 900,000 tokens, winners by this rule lost 0.91 of what the first proposals did on report
 text, winners whose lead on fresh chunks had to exceed the luck of the best of n (`luck`) 0.95.
 
-A final goes on like the race. The challenger sees a few fresh chunks, drawn by the incumbent's damage (`draw`), then as
-many as a trial, then all; once it is clearly behind, it is out. Whoever leads has seen them all.
+A final goes on like the race. The challenger sees a few fresh chunks first, then twice as many, and so on up to as many
+as a trial sees; once it is clearly behind, it is out. The same chunks serve all finals; which ones is drawn by damage
+(`draw`). More of them were not worth their tokens (docs/log.md).
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from evaluators.divergence import ChunkScore
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.bench import Bench
 from optimizer.search.context import SearchContext
 from optimizer.search.draw import Draw, draw_chunks, evenly
 from optimizer.search.measuring import Measurement, Measurer
+from optimizer.search.probing import pilot_of, plan_probing
 from optimizer.search.racing import PairedDifference, compare, rungs
 from optimizer.search.samplers import NEED_PROBES
 from optimizer.search.shared_measuring import SharedMeasuring
@@ -44,16 +45,23 @@ class Finals:
     """`open_text(n)` gives a measurer of the first n chunks of the search text, of which `seen` may have been seen."""
 
     def __init__(
-        self, open_text: Callable[[int], Measurer], seen: int, chunks: int, drawn: int, first_rung: float
+        self,
+        open_text: Callable[[int], Measurer],
+        seen: int,
+        chunks: int,
+        drawn: int,
+        first_rung: float,
+        pilot: Recipe | None,
     ) -> None:
-        """chunks: fresh ones, of which a challenger that is clearly behind sees `drawn` at most, and such a share of
-        these at first.
+        """chunks: fresh ones, of which finals see `drawn`, and such a share of these at first. pilot: measured on all
+        of them to draw by its damage; without it the first are taken.
         """
         self._open_text = open_text
         self._seen = seen
         self._chunks = chunks
         self._drawn = drawn
         self._first_rung = first_rung
+        self._pilot = pilot
         self._measurer: Measurer | None = None
         self._lock = threading.Lock()
         """Several may play at a time: the text is opened by the first."""
@@ -70,8 +78,12 @@ class Finals:
         fresh = range(self._seen, min(measurer.text.n_chunks, self._seen + self._chunks))
         if len(fresh) < 2:
             return None
-        theirs, spent = self._shared.measure(measurer, incumbent, fresh, f"{label}: the incumbent", is_shared=True)
-        for stage in self._stages(theirs.score.chunks, measurer.batch):
+        draw, spent = self._draw(measurer, fresh, label)
+        said = f"{label}: the incumbent"
+        theirs, tokens = self._shared.measure(measurer, incumbent, draw.chunks, said, is_shared=True)
+        spent += tokens
+        for count in rungs(len(draw.order), self._first_rung, measurer.batch):
+            stage = draw.first(count)
             ours, tokens = self._shared.measure(measurer, challenger, stage.chunks, label, is_shared=False)
             spent += tokens
             found = compare(_by_chunk(stage, ours), _by_chunk(stage, theirs))
@@ -80,12 +92,12 @@ class Finals:
                 break
         return final
 
-    def _stages(self, incumbent: Sequence[ChunkScore], batch: int) -> Iterator[Draw]:
-        """What the challenger sees. incumbent: its scores on all fresh chunks, in rising order."""
-        if self._drawn < len(incumbent):
-            draw = draw_chunks(incumbent, self._drawn)
-            yield from (draw.first(count) for count in rungs(self._drawn, self._first_rung, batch))
-        yield evenly([score.chunk for score in incumbent])
+    def _draw(self, measurer: Measurer, fresh: range, label: str) -> tuple[Draw, int]:
+        """The chunks that finals see, the same for all, and the tokens evaluated now to know them."""
+        if self._pilot is None or self._drawn >= len(fresh):
+            return evenly(fresh[: self._drawn]), 0
+        pilot, tokens = self._shared.measure(measurer, self._pilot, fresh, f"{label}: where", is_shared=True)
+        return draw_chunks(pilot.score.chunks, self._drawn), tokens
 
 
 def _by_chunk(stage: Draw, measured: Measurement) -> dict[int, float]:
@@ -106,4 +118,6 @@ def open_finals(context: SearchContext, bench: Bench, choice: TextChoice, seen: 
         return bench.measurer(context.lease, prepare_text(bench, choice, count), context.reporter)
 
     fresh = settings.final_chunks or FINAL_TEXTS * settings.chunks
-    return Finals(more_text, seen, fresh, settings.chunks, settings.first_rung)
+    pilot = pilot_of(plan_probing(context.plan))
+    recipe = None if pilot is None else pilot.recipe
+    return Finals(more_text, seen, fresh, settings.chunks, settings.first_rung, recipe)
