@@ -43,7 +43,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         OURS_LONG: ours_long(3 * options.tokens),
         OURS_LONGEST: ours_longest(9 * options.tokens),
         "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
-        RIVALS_LONGEST: rivals_longest(45 * options.tokens, ("evolution_short", "cmaes")),
+        RIVALS_LONGEST: rivals_longest(46 * options.tokens, ("evolution_short", "cmaes")),
     }
     wanted = set(options.samplers.split(",")) if options.samplers else None
     return [job for name in options.only.split(",") for job in groups[name] if not wanted or job.sampler in wanted]

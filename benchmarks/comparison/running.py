@@ -32,7 +32,7 @@ from optimizer.workplace import Workplace
 
 MODEL = "demo/model/demo-F16.gguf"
 SEARCH_TEXT = Path("demo/texts/search.txt")
-TRIALS = 2000
+TRIALS = 5000
 """Where the tokens do not end a job (a sampler that repeats itself spends none), the trials do."""
 LONGER_POOL = 990
 """Chunks, half of the longer text."""
