@@ -43,6 +43,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         OURS_LONG: ours_long(3 * options.tokens),
         OURS_LONGEST: ours_longest(9 * options.tokens),
         "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
+        # five times what the longest of ours have evaluated when they end, after the trial that exceeds their tokens
         RIVALS_LONGEST: rivals_longest(46 * options.tokens, ("evolution_short", "cmaes")),
     }
     wanted = set(options.samplers.split(",")) if options.samplers else None

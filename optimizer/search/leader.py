@@ -98,13 +98,16 @@ class Leader:
     def _doubt(
         self, trial: TrialRecord, recipe: Recipe, measurement: Measurement
     ) -> tuple[str | None, dict[str, Any], int]:
-        """Why a lead on the search text may prove nothing, the metrics that say so, and the tokens it took to know."""
+        """Why a lead on the search text may prove nothing, the metrics that say so, and the tokens it took to know.
+
+        Baselines were not sought out, so their lead is what it is.
+        """
         if self.incumbent is None or trial.name is not None:
             return None, {}, 0
+        raced = compare(measurement.by_chunk, self.incumbent.by_chunk)
         if self._finals is not None:
             label = f"{trial.name or trial.origin}, finals"
             theirs = Recipe(self.incumbent.recipe.tensor_types)
-            raced = compare(measurement.by_chunk, self.incumbent.by_chunk)
             played = self._finals.play(recipe, theirs, raced, label)
             if played is not None:
                 found, pooled = played.fresh, played.together.mean
@@ -114,17 +117,8 @@ class Leader:
                 }  # fmt: skip
                 reason = None if pooled < 0 else _behind(played)
                 return reason, {**said, **({LUCK: reason} if reason else {})}, played.new_tokens
-        reason = self._luck(trial, measurement)
+        reason = luck(raced, self._contenders + 2)  # of the contenders so far, this one and the incumbent
         return reason, {LUCK: reason} if reason else {}, 0
-
-    def _luck(self, trial: TrialRecord, measurement: Measurement) -> str | None:
-        """Of the contenders so far, this one and the incumbent, the best looks better than it is.
-
-        Baselines were not sought out, so their lead is what it is.
-        """
-        if self.incumbent is None or trial.name is not None:
-            return None
-        return luck(compare(measurement.by_chunk, self.incumbent.by_chunk), self._contenders + 2)
 
 
 def _behind(played: Final) -> str:

@@ -89,6 +89,22 @@ def test_one_alone_measures_them_at_once() -> None:
     assert tokens == 16
 
 
+def test_a_later_stage_that_begins_with_the_same_chunk_is_cut_into_pieces_too() -> None:
+    known, new = set[int](), list[int]()
+
+    def measure_chunks(recipe: Recipe, chunks: Sequence[int], label: str) -> Any:
+        new.append(len(set(chunks) - known))
+        known.update(chunks)
+        return SimpleNamespace(new_tokens=new[-1])
+
+    measurer: Any = SimpleNamespace(batch=2, scorer=SimpleNamespace(slots=2, idle=0), measure_chunks=measure_chunks)
+    shared = SharedMeasuring()
+    for stage in (list(range(4, 20, 2)), list(range(4, 20))):
+        new.clear()
+        _, tokens = shared.measure(measurer, RECIPE, stage, "trial", is_shared=True)
+        assert (tokens, new) == (8, [4, 4, 0])  # two pieces, and nothing is left for the whole
+
+
 def test_idle_evaluators_measure_for_one_trial() -> None:
     chunks = Chunks(4, together=3, idle=2)
     ((whole, tokens),) = share(chunks, 1)
