@@ -259,3 +259,71 @@ def base_file_encode_rows(logits: Floats, records: Codes, scales: Floats, lowest
                 records[row, 4 + i] = np.uint16(np.rint(np.float32(inverse * np.float32(values[i] - smallest))))
             else:
                 records[row, 4 + i] = np.uint16(0)
+
+
+SKETCH_SIZE = 64
+"""Numbers a row's error vector is folded into: a power of two, since a bucket is some bits of a hash."""
+_SMALL = -16.0  # words of a lower ln p are left out of the error vector, as llama-perplexity does
+_LIMIT = 16.0  # by so much a KLD may differ from its expansion
+
+
+@_inner
+def _hash(position: int, word: int) -> np.uint32:
+    """The integer finaliser of MurmurHash3 (Appleby, 2011, public domain) over both, in 32 bits."""
+    mask = np.uint64(0xFFFFFFFF)
+    mixed = (
+        np.uint64(word) * np.uint64(0x9E3779B1) + np.uint64(position) * np.uint64(0x85EBCA6B) + np.uint64(1)
+    ) & mask
+    mixed = ((mixed ^ (mixed >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & mask
+    mixed = ((mixed ^ (mixed >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & mask
+    return np.uint32(mixed ^ (mixed >> np.uint64(16)))
+
+
+@_inner
+def _sketch_row(values: Floats, codes: Codes, position: int, into: Doubles) -> None:
+    """Add one row's folded error vector, of squared length 2 * KLD, to `into`. See `error_rows`."""
+    largest = _largest(values.view(np.int32))
+    log_q = np.float64(largest) + _log_sum(values, largest)
+    weight_total = 0.0
+    for i in range(values.size):
+        weight_total += np.float64(_exp(_decode_weight(codes[i])))
+    log_w = np.log(weight_total)
+    lowest = np.float32(_SMALL + log_w)
+    kld = 0.0
+    for i in range(values.size):
+        weight = _decode_weight(codes[i])
+        if weight > lowest:
+            kld += np.float64(_exp(weight)) * ((np.float64(weight) - log_w) - (np.float64(values[i]) - log_q))
+    kld /= weight_total
+    half = 0.0
+    for i in range(values.size):
+        weight = _decode_weight(codes[i])
+        if weight > lowest:
+            lost = (np.float64(weight) - log_w) - (np.float64(values[i]) - log_q) - kld
+            half += np.float64(_exp(weight)) * lost * lost
+    half /= 2.0 * weight_total
+    if not (kld > 0.0 and half > 0.0):
+        return
+    # Where both are rounding, one may be many times the other.
+    length = np.sqrt(min(max(kld / half, 1.0 / _LIMIT), _LIMIT) / weight_total)
+    for i in range(values.size):
+        weight = _decode_weight(codes[i])
+        if weight > lowest:
+            lost = (np.float64(weight) - log_w) - (np.float64(values[i]) - log_q) - kld
+            term = length * np.float64(_exp(np.float32(0.5) * weight)) * lost
+            hashed = _hash(position, i)
+            into[hashed & np.uint32(SKETCH_SIZE - 1)] += term if hashed & np.uint32(SKETCH_SIZE) else -term
+
+
+@_kernel
+def error_rows(logits: Floats, log_weights: Codes, first_position: int, sketches: Doubles) -> None:
+    """Add to each row of sketches, [rows, SKETCH_SIZE], the row's error vector, folded.
+
+    A token's error vector has a number for each word of the vocabulary, sqrt(p) * (d - E_p d) with d = ln q - ln p, and
+    is scaled to the squared length 2 * KLD: half of the sum of squares is the KLD's second-order expansion (Fisher
+    information), the scale makes it the KLD itself. Folding adds each number, with a sign, to one of SKETCH_SIZE
+    (count sketch; Charikar, Chen and Farach-Colton 2002), so that inner products of folded vectors are those of the
+    whole ones in the mean. Bucket and sign depend on the position in the chunk and the word alone.
+    """
+    for row in numba.prange(logits.shape[0]):
+        _sketch_row(logits[row], log_weights[row], first_position + row, sketches[row])
