@@ -6,8 +6,8 @@ from optimizer.search.problem import Integers, Observation, SearchProblem
 from optimizer.search.superposition import Superposition
 from optimizer.search.surrogate import Prediction
 
-LEAST_TRIALS = 4
-"""Of the search's own, on the whole text, before vectors lead."""
+LEAST_TRIALS = 12
+"""Of the search's own, on the whole text, before vectors lead: each shows the sum of its options' vectors alone."""
 MOST_TRIALS = 512
 """More are not learnt from: a proposal takes time in proportion to them."""
 MOST_OPTIONS = 4096
@@ -16,7 +16,7 @@ DOUBT = 0.6
 """Spread, in ln, of what a draw takes the unknown part of an option's damage for."""
 UNKNOWN_ERROR = 0.3
 """Standard deviation of the part of a forecast that no trial has shown, as a share of it."""
-FORECAST_ERROR = 0.03
+FORECAST_ERROR = 0.04
 """The same of what trials have shown."""
 GOOD = 10
 """A descent starts from the incumbent, from one of so many best, and from where the sum of damages leads."""

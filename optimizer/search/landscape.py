@@ -15,7 +15,7 @@ from optimizer.search.space import SearchSpace
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-SHORTLIST = 96
+SHORTLIST = 40
 """Changes that are tried in pairs: so many of the best, and of the cheapest by the byte."""
 STEPS = 200
 LEAST_GAIN = 1e-5
@@ -27,12 +27,14 @@ class Landscape:
 
     def __init__(self, features: Floats, signs: Floats, costs: Floats) -> None:
         self._shape = costs.shape
+        # Half the bytes, which are what a step's time goes by.
+        features = features.astype(np.float32)
         self._features = features.reshape(costs.size, -1)
-        self._signs, self._costs = signs, costs.ravel()
+        self._signs, self._costs = signs.astype(np.float32), costs.ravel()
         self._starts = np.arange(costs.shape[0]) * costs.shape[1]
-        within: Floats = (features * signs) @ features.transpose(0, 2, 1)
+        within = ((features * self._signs) @ features.transpose(0, 2, 1)).astype(np.float64)
         lengths = np.diagonal(within, axis1=1, axis2=2)
-        self._distances = lengths[:, :, None] + lengths[:, None, :] - 2 * within
+        self._distances: Floats = lengths[:, :, None] + lengths[:, None, :] - 2 * within
         """[units, options, options]: signed squares of what changes between two options of a unit."""
 
     def damage(self, choice: Integers) -> float:

@@ -20,10 +20,8 @@ from optimizer.search.landscape import Landscape
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-NONADDITIVE = 0.02
+NONADDITIVE = 0.005
 """Share of a vector's squared length that no sum explains."""
-SAME_UNIT = 0.2
-"""Share of an option's vector that all options of its unit have in common."""
 FLATTENED = 0.85
 """Power of the prior damage: what probes say of single options spreads too far."""
 CROSS = 0.7
@@ -37,10 +35,8 @@ class VectorSum:
     """The regression on one part of the text. prior: [units, options] in nats per token, 0 where there is no option."""
 
     def __init__(self, prior: Floats) -> None:
-        self._variance = 2.0 * prior
-        self._root = np.sqrt(self._variance)
-        self._rows = np.arange(len(prior))
-        self._starts = self._rows * prior.shape[1]
+        self._variance = 2.0 * prior.ravel()
+        self._starts = np.arange(len(prior)) * prior.shape[1]
         self._directions = np.zeros((0, 0))  # orthonormal rows, and room for more
         self._whitened = np.zeros((0, 0))  # [trials, trials]: the whitened vectors in their basis
         self.known = np.zeros((prior.size, 0))
@@ -53,13 +49,13 @@ class VectorSum:
 
     def tell(self, choice: Integers, vector: Floats) -> None:
         """One more trial; vectors of one length all. O(options x trials + vector x trials)."""
-        covariance = SAME_UNIT * self._root * self._root[self._rows, choice][:, None]
-        covariance[self._rows, choice] += (1 - SAME_UNIT) * self._variance[self._rows, choice]
-        flat, chosen = covariance.ravel(), self._starts + choice
-        own = float(flat[chosen].sum())
+        chosen = self._starts + choice
+        own = float(self._variance[chosen].sum())
         explained = self.known[chosen].sum(axis=0)
         scale = np.sqrt(max(own * (1 + NONADDITIVE) - float(explained @ explained), NONADDITIVE * own / 10))
-        column = (flat - self.known @ explained) / scale
+        column = -(self.known @ explained)
+        column[chosen] += self._variance[chosen]
+        column /= scale
         self._add_vector(vector, explained, scale)
         self.known = np.column_stack([self.known, column])
         self.mean = np.column_stack([self.mean, np.zeros(len(column))]) + np.outer(column, self._whitened[-1])
