@@ -1,7 +1,7 @@
 """Damage of a recipe from the errors themselves: what each unit does to the logits adds up, and so do trials' vectors.
 
 Quantizing a unit moves the logits of every token by an error vector, and the errors of units add up (on the demo model
-recipes of half the KLD were foreseen within 1 %). So a recipe's vector is the sum of its options' vectors, its KLD is
+within 1 to 3 % of the squared length; docs/log.md). So a recipe's vector is the sum of its options' vectors, its KLD is
 half the squared length, and whatever cancels or reinforces between units is in the sum (`evaluators.kernel.error_rows`
 says what a vector is). An option's vector is learnt from the trials that had it, by Gaussian process regression on the
 vectors:
