@@ -4,9 +4,8 @@
     python -m benchmarks.ask --asks 30           more proposals a size
 
 One thread; seconds of the processor. Damages are synthetic: a lognormal sensitivity a unit times a curve over the bits,
-with noise; and once more with made-up error vectors of 48 chunks, which spaces of more than 4,096 options do not use.
-All trials but the last few are told in one go, as when a search is continued; then trials are asked for and told in
-turn, and the medians of these are shown, the first left out.
+with noise. All trials but the last few are told in one go, as when a search is continued; then trials are asked for and
+told in turn, and the medians of these are shown, the first left out.
 """
 
 import os
@@ -16,14 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import time
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.kernel import SKETCH_SIZE
 from optimizer.search.decoding import decode, random_damage
-from optimizer.search.error_guide import MOST_OPTIONS
 from optimizer.search.prior import Prior
 from optimizer.search.problem import Observation, SearchProblem
 from optimizer.search.proposals import LayerquantProposer
@@ -32,7 +28,6 @@ from optimizer.search.space import Option, SearchSpace, Unit
 SIZES = ((42, 6, 100), (448, 8, 300), (1000, 10, 1000))
 SMALLEST_BITS, LARGEST_BITS = 2.625, 8.5
 NOISE = 0.02
-CHUNKS, RUNGS = 48, (16, 32, 48)
 
 
 def make_problem(
@@ -52,27 +47,10 @@ def make_problem(
     return SearchProblem(space, int(1.4 * space.smallest_bytes), parameters, 0, Prior(prior, classes)), truth
 
 
-def with_vectors(problem: SearchProblem, truth: npt.NDArray[np.float64], rng: np.random.Generator) -> SearchProblem:
-    """Every option has a vector of its own in some direction, of which every third trial shows the first rung alone."""
-    rows, numbers = np.arange(len(truth)), CHUNKS * SKETCH_SIZE
-    vectors = rng.standard_normal((*truth.shape, numbers), dtype=np.float32)
-    vectors *= np.sqrt(2 * truth / numbers, dtype=np.float32)[:, :, None]
-
-    def errors_of(choice: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.float64]:
-        whole = vectors[rows, choice].sum(axis=0, dtype=np.float64).reshape(CHUNKS, -1)
-        return whole[: RUNGS[0]] if choice.sum() % 3 == 0 else whole
-
-    return replace(problem, error_vectors=errors_of, rungs=RUNGS)
-
-
-def measure(
-    n_units: int, n_options: int, n_trials: int, n_asks: int, *, has_vectors: bool
-) -> tuple[float, float, float]:
+def measure(n_units: int, n_options: int, n_trials: int, n_asks: int) -> tuple[float, float, float]:
     """Processor seconds: telling all trials in one go, then the median of an ask and of a tell after warm-up."""
     rng = np.random.default_rng(0)
     problem, truth = make_problem(n_units, n_options, rng)
-    if has_vectors:
-        problem = with_vectors(problem, truth, rng)
     rows = np.arange(n_units)
 
     def observe(choice: npt.NDArray[np.int64]) -> Observation:
@@ -104,15 +82,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--asks", type=int, default=16)
     arguments = parser.parse_args()
-    print("units  options  trials  error vectors   ask (ms)  tell (ms)  told in one go (s)")
+    print("units  options  trials   ask (ms)  tell (ms)  told in one go (s)")
     for n_units, n_options, n_trials in SIZES:
-        for has_vectors in (False, True) if n_units * n_options <= MOST_OPTIONS else (False,):
-            replay, ask, tell = measure(n_units, n_options, n_trials, arguments.asks, has_vectors=has_vectors)
-            print(
-                f"{n_units:5}  {n_options:7}  {n_trials:6}  {'yes' if has_vectors else 'no':>13}   "
-                f"{ask * 1e3:8.1f}  {tell * 1e3:9.1f}  {replay:18.2f}",
-                flush=True,
-            )
+        replay, ask, tell = measure(n_units, n_options, n_trials, arguments.asks)
+        print(
+            f"{n_units:5}  {n_options:7}  {n_trials:6}   {ask * 1e3:8.1f}  {tell * 1e3:9.1f}  {replay:18.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from evaluators import kernel
 from evaluators.divergence import ChunkScore
 from evaluators.errors import DecodeError
 from evaluators.reference import ReferenceChunk
-from evaluators.sketches import encode_sketch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +22,6 @@ class TokenValues:
     nll: NDArray[np.floating]
     reference_nll: NDArray[np.floating]
     same_top: NDArray[np.bool_]
-    errors: NDArray[np.float64] | None = None
-    """[kernel.SKETCH_SIZE]: the rows' error vectors, folded and added up."""
 
     @property
     def delta_p(self) -> NDArray[np.float32]:
@@ -43,9 +40,7 @@ def compare(
     kld, nll, top = empty_rows(logits.shape[0])
     kernel.divergence_rows(logits, reference.log_weights[rows], targets, kld, nll, top)
     require_numbers(kld, nll)
-    sketches = np.zeros((logits.shape[0], kernel.SKETCH_SIZE))
-    kernel.error_rows(logits, reference.log_weights[rows], first_row, sketches)
-    return TokenValues(kld, nll, reference.nll[rows].copy(), top == reference.top[rows], sketches.sum(axis=0))
+    return TokenValues(kld, nll, reference.nll[rows].copy(), top == reference.top[rows])
 
 
 def encode(logits: NDArray[np.float32], targets: NDArray[np.int32]) -> ReferenceChunk:
@@ -66,11 +61,10 @@ def chunk_score(
     reference_nll = np.concatenate([part.reference_nll for part in parts])
     delta_p = np.concatenate([part.delta_p for part in parts])
     squares = (delta_p * delta_p).astype(np.float64)
-    kld_sum, errors = _total(kld), [part.errors for part in parts if part.errors is not None]
     score = ChunkScore(
         chunk=chunk,
         tokens=int(kld.size),
-        kld_sum=kld_sum,
+        kld_sum=_total(kld),
         kld_sum_squares=_total(kld * kld),
         nll_sum=_total(nll),
         nll_sum_squares=_total(nll * nll),
@@ -81,7 +75,6 @@ def chunk_score(
         delta_p_sum_squares=_total(squares),
         delta_p_sum_fourths=_total(squares * squares),
         same_top=int(sum(int(part.same_top.sum()) for part in parts)),
-        error_sketch=encode_sketch(np.sum(errors, axis=0), kld_sum) if errors else None,
     )
     return score, kld.astype(np.float32), delta_p
 

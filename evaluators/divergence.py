@@ -52,8 +52,6 @@ class ChunkScore:
     delta_p_sum_fourths: float
     same_top: float
     """A count; where chunks are weighted, of tokens as they count."""
-    error_sketch: str | None = None
-    """The tokens' error vectors, folded and added up (`evaluators.sketches`); None where nobody took them."""
 
     @property
     def mean_kld(self) -> float:
@@ -64,7 +62,7 @@ class ChunkScore:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ChunkScore:
-        return cls(**{name.name: values[name.name] for name in fields(cls) if name.name in values})
+        return cls(**{name.name: values[name.name] for name in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.asking import Asking
 from optimizer.search.baselines import Baseline
@@ -25,10 +22,9 @@ from optimizer.search.leader import Leader
 from optimizer.search.leftover import keep_leftover
 from optimizer.search.measuring import Measurer
 from optimizer.search.prior import Prior
-from optimizer.search.problem import Integers, SearchProblem
+from optimizer.search.problem import SearchProblem
 from optimizer.search.prune_sets import PruneSet
 from optimizer.search.prune_trials import PruneStage
-from optimizer.search.racing import rungs
 from optimizer.search.rounds import Rounds
 from optimizer.search.samplers import MAKERS, ONE_SHOT
 from optimizer.search.started import RacedTrial, StartedTrial
@@ -65,15 +61,7 @@ class TrialLoop:
         self._keeper = TrialKeeper(
             context, measurer, budget, self._leader, notify, asks_early=early, in_rounds=in_rounds
         )
-        space, n_chunks = context.plan.space, measurer.text.n_chunks
-
-        def error_vectors(choice: Integers, share: float) -> npt.NDArray[np.float64] | None:
-            return measurer.error_vectors(space.recipe(choice), round(share * n_chunks))
-
-        problem = SearchProblem(
-            space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors, error_vectors,
-            rungs(n_chunks, config.evaluation.first_rung, measurer.batch),
-        )  # fmt: skip
+        problem = SearchProblem(context.plan.space, budget.n_bytes, context.plan.parameters, config.seed, prior, errors)
         proposer = MAKERS[config.sampler](problem)
         self._proposer = proposer
         self._asking = Asking(context.plan.space, proposer, config.seed)

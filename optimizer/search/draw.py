@@ -12,11 +12,7 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from evaluators.divergence import ChunkScore, Score
-from evaluators.sketches import decode_sketch
 from optimizer.search.chunk_sampling import sample_chunks
 
 DRAW = "draw"
@@ -51,19 +47,6 @@ class Draw:
         """
         parts = [factor * by_chunk[chunk] for chunk, factor in zip(self.order, self.factors, strict=True)]
         return fmean(parts), stdev(parts) / sqrt(len(parts)) if len(parts) > 1 else 0.0
-
-    def error_vectors(self, scores: Mapping[int, Mapping[str, Any]], count: int) -> npt.NDArray[np.float64] | None:
-        """[count, numbers] of its first `count` chunks, as they count: half of the squares of all of its is the mean
-        KLD. scores: chunk -> `ChunkScore` as a dictionary. None where one is missing or has no sketch.
-        """
-        vectors = []
-        for chunk, factor in zip(self.order[:count], self.factors[:count], strict=True):
-            score = scores.get(chunk)
-            if score is None or (score.get("error_sketch") is None and score["kld_sum"] > 0):
-                return None
-            weight = factor / (score["tokens"] * len(self.order))
-            vectors.append(decode_sketch(score["error_sketch"], weight * score["kld_sum"]))
-        return np.array(vectors)
 
     def counted(self, scores: Iterable[ChunkScore]) -> Score:
         """The chunks drawn, as they count; scores of others are left out."""

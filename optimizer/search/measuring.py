@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from evaluators.divergence import ChunkScore, Score, merge_scores
 from optimizer.progress import Reporter
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.draw import Draw, evenly
+from optimizer.search.draw import Draw
 from optimizer.search.scoring import MeasuredText, Scorer
 from optimizer.store import Lease, ModelRecord, NewEvaluation, RecipeRecord, Store
 
@@ -126,14 +123,6 @@ class Measurer:
                 percentiles = score.kld_percentiles
         wanted = tuple(scores[chunk] for chunk in chunks)
         return Measurement(merge_scores([Score(wanted)]), record, new_tokens, percentiles)
-
-    def error_vectors(self, recipe: Recipe, n_chunks: int) -> npt.NDArray[np.float64] | None:
-        """[n_chunks, numbers]: what the recipe did to the logits of the first chunks, as they count. Half of the
-        squares of all chunks is its KLD in nats per token. None where an evaluation is missing or kept no vectors.
-        """
-        draw = self._draw or evenly(range(self.text.n_chunks))
-        rows = self._store.find_evaluations(self.record(recipe).id, self.text.text_id, self.text.settings_key)
-        return draw.error_vectors({chunk["chunk"]: chunk for row in rows for chunk in row.chunks}, n_chunks)
 
     def _evaluate(self, recipe: Recipe, record: RecipeRecord, chunks: Sequence[int], label: str) -> Score:
         """One call, kept as a row for every run of neighbouring chunks."""

@@ -5,7 +5,7 @@ It must be a function of the problem, the seed and the trials told so far: a sea
 tells it the history, and gets the same proposals.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -23,8 +23,6 @@ class SearchProblem:
     """parameters: quantizable tensor -> its number of weights. prior: None where the sampler needs no probes.
 
     errors: (tensor, type) -> relative weight error (optimizer/quantization/weight_error.py), for samplers that want it.
-    error_vectors: (choice, share of the text that its trial saw) -> what it did to the logits (`Measurer`), or None.
-    rungs: numbers of chunks at which a race's stages end.
     """
 
     space: SearchSpace
@@ -33,8 +31,6 @@ class SearchProblem:
     seed: int
     prior: Prior | None = None
     errors: Mapping[tuple[str, str], float] | None = None
-    error_vectors: Callable[[Integers, float], npt.NDArray[np.float64] | None] | None = None
-    rungs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from optimizer.search.beliefs import beliefs, likeliest
 from optimizer.search.decoding import decode, decode_exactly, random_damage
-from optimizer.search.error_guide import DOUBT, ErrorGuide
 from optimizer.search.exchanges import exchange
 from optimizer.search.honesty import Forecast, is_wrong, paired_noise
 from optimizer.search.problem import Observation, Proposal, SearchProblem
@@ -61,7 +60,6 @@ class LayerquantProposer:
         self._turn = 0
         self._pending = 0
         self._tied = TiedSpace.of(problem.space)
-        self._guide = ErrorGuide(problem)
 
     @property
     def model(self) -> DamageModel:
@@ -86,25 +84,19 @@ class LayerquantProposer:
         if not np.isfinite(observation.damage):
             return
         self._seen.append(observation)
-        guided = self._guide.predictive(observation.choice, self._noise)
         prediction = self._model.tell(observation)
-        self._guide.tell(observation, own=own)
         if own and led and self._incumbent is not None:
-            self._forecasts.append(_forecast(guided or prediction, observation, self._incumbent))
+            self._forecasts.append(_forecast(prediction, observation, self._incumbent))
         if len(self._seen) in SELECT_AT:
             self._model = likeliest(self._beliefs, self._prior, self._seen)
-        if not self._is_eligible(observation):
-            return
-        if observation.share == 1.0:
-            self._guide.note(observation)
-        if _is_better(observation, self._incumbent):
+        if self._is_eligible(observation) and _is_better(observation, self._incumbent):
             self._incumbent = observation
 
     def ask(self, number: int) -> Proposal:
         rng = np.random.default_rng((self._problem.seed, number))
         choice, origin = self._propose(rng)
         self.pend(choice)
-        prediction = self._guide.predictive(choice, self._noise) or self._model.predictive(choice)
+        prediction = self._model.predictive(choice)
         return Proposal(choice, origin, prediction.mean, predicted_standard_error=prediction.standard_deviation)
 
     def pend(self, choice: Integers) -> None:
@@ -120,10 +112,6 @@ class LayerquantProposer:
             for _ in range(DRAWS):
                 drawn = mean if temperature == 0.0 else self._drawn(mean, temperature, rng)
                 choice = self._decoded(np.maximum(drawn, self._least), kind)
-                if self._guide.leads and kind != TIED:
-                    doubt = DOUBT * temperature / TEMPERATURE
-                    found = self._guide.propose([choice], self._tried, rng, doubt)
-                    choice = choice if found is None else found
                 if choice.tobytes() not in self._tried:
                     return choice, kind
                 kind, temperature = THOMPSON, max(1.5 * temperature, TEMPERATURE / 2)
@@ -162,11 +150,6 @@ class LayerquantProposer:
             deviation = self._model.sample(rng) - mean
         drawn: Floats = mean + temperature * np.where(np.isfinite(mean), deviation, 0.0)
         return drawn
-
-    @property
-    def _noise(self) -> float:
-        errors = [PAIRED_SHARE * each.standard_error for each in self._seen]
-        return float(np.median(errors)) if errors else 0.0
 
     @property
     def _least(self) -> Floats:

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluators import kernel
 from evaluators.base_file import BaseFile, encode_records, row_words
 from evaluators.comparison import compare, encode
 from evaluators.errors import DecodeError
@@ -133,74 +132,3 @@ def test_scoring_against_a_base_file_leaves_out_what_is_below_16_nats(tmp_path: 
     terms = np.where(log_p > -16, np.exp(log_p) * (log_p - log_softmax(candidate)), 0.0)
     np.testing.assert_allclose(found.kld, terms.sum(axis=1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.reference_nll, -log_p[np.arange(6), targets], rtol=1e-6)
-
-
-def error_vectors(base: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[rows * n_vocab], as `error_rows` defines them and nothing folded."""
-    log_p, log_q = log_softmax(base), log_softmax(candidate)
-    p, moved = np.exp(log_p), log_q - log_p
-    kld = -(p * moved).sum(axis=1, keepdims=True)
-    vectors = np.sqrt(p) * (moved + kld)
-    length = np.sqrt(2 * kld / np.square(vectors).sum(axis=1, keepdims=True))
-    result: NDArray[np.float64] = (length * vectors).ravel()
-    return result
-
-
-def folded(base: NDArray[np.float32], candidate: NDArray[np.float32], first: int = 0) -> NDArray[np.float64]:
-    """[rows, SKETCH_SIZE]"""
-    reference = encode(base, np.zeros(len(base), dtype=np.int32))
-    sketches = np.zeros((len(base), kernel.SKETCH_SIZE))
-    kernel.error_rows(candidate, reference.log_weights, first, sketches)
-    return sketches
-
-
-def test_half_of_a_rows_squares_is_its_kld() -> None:
-    base = logits_like(400, 300, 1, 2.5)
-    candidate = base + logits_like(400, 300, 2, 0.1)
-    targets = np.zeros(400, dtype=np.int32)
-    kld = compare(candidate, targets, encode(base, targets), 0).kld
-    # Folding is right in the mean over rows: one row is off by some sqrt(2 / 64) of itself.
-    assert (np.square(folded(base, candidate)).sum(axis=1) / 2).mean() == pytest.approx(kld.mean(), rel=0.03)
-
-
-def test_inner_products_of_folded_vectors_are_those_of_whole_ones() -> None:
-    base = logits_like(300, 500, 3, 2.5)
-    first, second = (logits_like(300, 500, seed, 0.05) for seed in (4, 5))
-    candidates = [base + first, base + second, base + first + second, base + first - second]
-    whole = np.array([error_vectors(base, each) for each in candidates])
-    parts = np.array([folded(base, each).sum(axis=0) for each in candidates])
-    expected, found = whole @ whole.T, parts @ parts.T
-    lengths = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-    assert np.abs(found - expected).max() < 0.5 * lengths.max()  # of 64 numbers: sqrt(2 / 64) a standard deviation
-    many = [sum(folded(base, each, 300 * n).sum(axis=0) @ folded(base, other, 300 * n).sum(axis=0) for n in range(40))
-            for each, other in ((candidates[0], candidates[2]), (candidates[0], candidates[1]))]  # fmt: skip
-    assert many[0] / 40 == pytest.approx(expected[0, 2], abs=0.1 * lengths[0, 2])
-    assert many[1] / 40 == pytest.approx(expected[0, 1], abs=0.1 * lengths[0, 1])
-
-
-def test_small_errors_add_up() -> None:
-    base = logits_like(100, 400, 6, 2.5)
-    first, second = (logits_like(100, 400, seed, 0.02) for seed in (7, 8))
-    parts = [folded(base, base + each).sum(axis=0) for each in (first, second, first + second)]
-    assert np.linalg.norm(parts[0] + parts[1] - parts[2]) < 0.05 * np.linalg.norm(parts[2])
-
-
-def test_a_model_has_no_errors_against_itself() -> None:
-    base = logits_like(5, 300, 9, 2.5).astype(np.float16).astype(np.float32)
-    exact = base - base.max(axis=1, keepdims=True)  # float16 keeps these, so that the reference is the model itself
-    exact = exact.astype(np.float16).astype(np.float32)
-    assert np.abs(folded(exact, exact)).max() < 1e-3
-
-
-def test_rows_of_a_chunk_that_comes_in_parts_are_folded_as_in_one() -> None:
-    base, candidate = logits_like(8, 300, 10, 2.5), logits_like(8, 300, 11, 2.5)
-    whole = folded(base, candidate)
-    np.testing.assert_array_equal(whole[5:], folded(base[5:], candidate[5:], 5))
-    assert not np.array_equal(whole[5:], folded(base[5:], candidate[5:], 0))
-
-
-def test_rounding_is_not_taken_for_errors() -> None:
-    base = logits_like(200, 900, 12, 2.5)
-    base[np.arange(200), np.arange(200)] += 30  # as sure as a model is of some tokens
-    candidate = base + logits_like(200, 900, 13, 1e-4)
-    assert np.square(folded(base, candidate)).sum(axis=1).max() / 2 < 1e-5

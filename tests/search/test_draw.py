@@ -1,15 +1,12 @@
 """What is drawn from a text stands for all of it: in KLD, in perplexity, and in any first part of the draw."""
 
-from dataclasses import replace
 from math import exp, log
 from statistics import stdev
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.sketches import encode_sketch
 from optimizer.search.chunk_sampling import EVENLY
 from optimizer.search.draw import Draw, draw_chunks, evenly
 from tests.search.chunk_scores import chunk_score
@@ -74,26 +71,3 @@ def test_even_draws_count_all_alike_and_leave_everything_as_it_was() -> None:
     draw = evenly(range(1, 4))
     assert draw.counted(scores).chunks == scores[1:4]
     assert Draw.from_json(draw.as_json()) == draw
-
-
-def test_half_of_all_errors_squares_is_the_kld_as_the_chunks_count() -> None:
-    rng = np.random.default_rng(0)
-    pilot = [chunk_score(number, 0.01 * (1 + number % 5)) for number in range(40)]
-    draw = draw_chunks(pilot, 16)
-    scores = [replace(each, error_sketch=encode_sketch(rng.standard_normal(64), each.kld_sum)) for each in pilot]
-    by_chunk = {score.chunk: score.as_dict() for score in scores}
-    errors = draw.error_vectors(by_chunk, 16)
-    assert errors is not None
-    assert errors.shape == (16, 64)
-    assert np.square(errors).sum() / 2 == pytest.approx(draw.counted(scores).mean_kld)
-    first = draw.error_vectors(by_chunk, 4)
-    assert first is not None
-    np.testing.assert_array_equal(first, errors[:4])
-
-
-def test_there_are_no_error_vectors_where_a_chunk_has_none() -> None:
-    scores = {number: chunk_score(number, 0.1 * number).as_dict() for number in range(3)}
-    draw = evenly(range(3))
-    assert draw.error_vectors(scores, 3) is None  # as older evaluations were kept
-    assert draw.error_vectors({0: scores[0]}, 1) is not None  # it lost nothing
-    assert draw.error_vectors({}, 1) is None

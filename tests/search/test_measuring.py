@@ -1,15 +1,11 @@
 """Any chunks are scored once: a sample is kept as runs, and the whole text later takes only what is missing."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from evaluators.divergence import ChunkScore, Score
-from evaluators.sketches import encode_sketch
 from optimizer.progress import SilentReporter
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.draw import Draw
@@ -22,7 +18,7 @@ TOKENS = 64
 
 def score_of(chunk: int) -> ChunkScore:
     """KLD of chunk c is c."""
-    fields = dict.fromkeys(ChunkScore.__dataclass_fields__, 0.0) | {"chunk": chunk, "tokens": 32, "error_sketch": None}
+    fields = dict.fromkeys(ChunkScore.__dataclass_fields__, 0.0) | {"chunk": chunk, "tokens": 32, "same_top": 0}
     return ChunkScore(**(fields | {"kld_sum": 32.0 * chunk}))  # type: ignore[arg-type]
 
 
@@ -91,22 +87,3 @@ def test_what_is_drawn_is_measured_in_the_draws_order_and_counts_as_drawn() -> N
     assert scorer.calls == [[1, 5], [3]]
     assert everything.new_tokens == TOKENS
     assert whole.measure_chunks(recipe, [1, 5]).by_chunk == {1: 1.0, 5: 5.0}  # kept as measured
-
-
-def test_error_vectors_come_from_what_was_kept() -> None:
-    rows, scorer = Rows(), Scorer()
-    measurer = measurer_of(rows, scorer).drawn(
-        Draw(pool=6, order=(5, 1, 3), factors=(0.5, 2.0, 1.0), reference_nll=3.0)
-    )
-    recipe = Recipe({"t": "Q4_K"})
-    sketch = encode_sketch(np.arange(1.0, 65.0), 1.0)
-    assert measurer.error_vectors(recipe, 2) is None  # nothing was measured
-    measurer.measure(recipe, 2)
-    assert measurer.error_vectors(recipe, 2) is None  # and of this no vectors were kept
-    rows.kept = [replace(row, chunks=[{**chunk, "error_sketch": sketch} for chunk in row.chunks]) for row in rows.kept]
-    found = measurer.error_vectors(recipe, 2)
-    assert found is not None
-    assert found.shape == (2, 64)
-    np.testing.assert_allclose(np.square(found).sum(axis=1) / 2, [0.5 * 5 / 3, 2.0 * 1 / 3])
-    assert measurer.error_vectors(recipe, 3) is None
-    assert scorer.calls == [[1, 5]]
