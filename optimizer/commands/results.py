@@ -14,6 +14,7 @@ from optimizer.search.best import (
     PROMPTS_SOLVED,
     PROMPTS_TOTAL,
     best_of_study,
+    estimated_kld,
     kept_out,
     only_lucky,
 )
@@ -61,6 +62,7 @@ def trial_object(trial: TrialRecord) -> dict[str, Any]:
         "budget_bytes": trial.budget_bytes,
         "mean_kld": trial.mean_kld,
         "mean_kld_standard_error": trial.mean_kld_standard_error,
+        "full_text_estimate": estimated_kld(trial),
         "perplexity": trial.perplexity,
         "predicted_kld": trial.predicted_kld,
         "predicted_kld_standard_error": trial.predicted_kld_standard_error,

@@ -32,13 +32,14 @@ def show_trials(trials: Sequence[Mapping[str, Any]], best: int | None, tokens_ev
 
 
 def _cells(trial: Mapping[str, Any]) -> tuple[str, ...]:
-    kld, error = trial["mean_kld"], trial["mean_kld_standard_error"] or 0
+    kld, error, estimate = trial["mean_kld"], trial["mean_kld_standard_error"] or 0, trial.get("full_text_estimate")
+    shown = (trial["error"] or "") if kld is None else f"{kld:.6f} ± {error:.6f}"
     return (
         str(trial["number"]),
         trial["state"] if trial["kept_out"] is None else "kept out",
         trial["name"] or trial["origin"],
         f"{trial['size_bytes']:,}",
-        (trial["error"] or "") if kld is None else f"{kld:.6f} ± {error:.6f}",
+        shown if estimate is None else f"~{estimate:.6f}",
         f"{trial['perplexity']:.4f}" if trial["perplexity"] else "",
         str(trial["chunks_scored"]),
         "" if trial["predicted_kld"] is None else f"{trial['predicted_kld']:.6f}",

@@ -14,7 +14,10 @@ FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR = "fresh_chunks", "fresh_difference"
 """Metrics of a trial that came into the finals: chunks that no race had seen, and its KLD less the incumbent's
 there."""
 POOLED_KLD = "pooled_kld"
-"""Metric of the same trials: what the surrogate is told, from the chunks of the race and the fresh ones together."""
+"""Metric of trials that met an incumbent where there are finals: what the surrogate is told, from the chunks of the
+race and the fresh ones together; who saw none of these stands by the race as far from the incumbent."""
+FULL_TEXT_ESTIMATE = "full_text_estimate"
+"""Metric of a pruned trial: what its KLD would be on all chunks; those that it saw are others than other trials saw."""
 PROMPTS_SOLVED, PROMPTS_TOTAL = "prompts_solved", "prompts_total"
 """Metrics of a trial that answered the search half."""
 RIVALS_ONLY = "rivals_only"
@@ -31,6 +34,12 @@ def only_lucky(trial: TrialRecord) -> str | None:
     """Why this trial's lead over the incumbent of its time proved nothing; None where there was no such lead."""
     reason = (trial.metrics or {}).get(LUCK)
     return None if reason is None else str(reason)
+
+
+def estimated_kld(trial: TrialRecord) -> float | None:
+    """Of a pruned trial on all chunks, nats per token; None of others."""
+    estimate = (trial.metrics or {}).get(FULL_TEXT_ESTIMATE)
+    return None if estimate is None else float(estimate)
 
 
 def prompts_solved(trial: TrialRecord) -> str | None:

@@ -21,7 +21,7 @@ DRAW = "draw"
 
 @dataclass(frozen=True)
 class Draw:
-    """order: chunk numbers as rungs of a race take them, so that any first few are mild and severe ones alike.
+    """order: chunk numbers as rungs of a race take them, so that any few in a row are mild and severe ones alike.
 
     factors: what a chunk's KLD counts; their mean with it estimates the mean over the `pool` chunks drawn from.
     reference_nll: of the reference over the pool, nats per token; None where every chunk counts as it is.
@@ -40,6 +40,11 @@ class Draw:
     def first(self, count: int) -> Self:
         """The first `count` chunks in its order, as they count."""
         return replace(self, order=self.order[:count], factors=self.factors[:count])
+
+    def turned(self, start: int) -> Self:
+        """The same chunks in an order that begins at place `start` and goes on from the first after the last."""
+        order, factors = self.order, self.factors
+        return replace(self, order=order[start:] + order[:start], factors=factors[start:] + factors[:start])
 
     def mean(self, by_chunk: Mapping[int, float]) -> tuple[float, float]:
         """Of any figure of these chunks the estimate of its mean over the pool, and the standard error over chunks (0

@@ -6,7 +6,16 @@ from typing import Any
 
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
-from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, FRESH_ERROR, LUCK, POOLED_KLD, kept_out, only_lucky
+from optimizer.search.best import (
+    FRESH_CHUNKS,
+    FRESH_DIFFERENCE,
+    FRESH_ERROR,
+    FULL_TEXT_ESTIMATE,
+    LUCK,
+    POOLED_KLD,
+    kept_out,
+    only_lucky,
+)
 from optimizer.search.finals import Final, Finals
 from optimizer.search.gate import Gate
 from optimizer.search.luck import luck
@@ -46,6 +55,7 @@ class Leader:
 
         Raises EvaluationError.
         """
+        outcome = self._on_finals_scale(outcome, measurement)
         if outcome.state != "complete":
             return outcome
         leads = self._leads(trial, measurement)
@@ -72,6 +82,10 @@ class Leader:
         self._pooled_kld = float((trial.metrics or {}).get(POOLED_KLD, measurement.score.mean_kld))
         return True
 
+    def on_race_scale(self, pooled_kld: float | None) -> float | None:
+        """A forecast of the surrogate, which is told pooled KLDs, as a trial shows it on the chunks of the race."""
+        return None if pooled_kld is None else pooled_kld - self._gap
+
     def note(self, trial: TrialRecord) -> None:
         """Remember the best stock preset."""
         kld = trial.mean_kld
@@ -89,6 +103,21 @@ class Leader:
             return f"best {best:.6f}"
         kld, name = self._best_preset
         return f"best {best:.6f} = {best / kld:.3f} x {name}"
+
+    @property
+    def _gap(self) -> float:
+        """How much more the incumbent loses over all chunks that it was measured on than on those of the race."""
+        return 0.0 if self.incumbent is None else self._pooled_kld - self.incumbent.score.mean_kld
+
+    def _on_finals_scale(self, outcome: TrialOutcome, measurement: Measurement) -> TrialOutcome:
+        """With what the surrogate is told of a trial that comes into no final: the incumbent's pooled KLD, and what the
+        trial lost more in the race. Else the incumbent alone would seem better or worse by what its finals found.
+        """
+        if self._finals is None or self.incumbent is None or outcome.state == "failed":
+            return outcome
+        metrics = outcome.metrics or {}
+        raced = float(metrics.get(FULL_TEXT_ESTIMATE, measurement.score.mean_kld))
+        return replace(outcome, metrics={**metrics, POOLED_KLD: raced + self._gap})
 
     def _leads(self, trial: TrialRecord, measurement: Measurement) -> bool:
         if trial.name in self._rivals_only:

@@ -96,11 +96,14 @@ class Measurer:
                 self._recorded[key] = found
         return found
 
-    def measure(self, recipe: Recipe, n_chunks: int, label: str = "") -> Measurement:
-        """The score on the first chunks; ranges that SQL does not have are evaluated, and kept at once."""
+    def measure(self, recipe: Recipe, n_chunks: int, label: str = "", *, start: int = 0) -> Measurement:
+        """The score on the first chunks; ranges that SQL does not have are evaluated, and kept at once.
+
+        start: the place in a draw's order to begin at; its first chunk follows its last. Without a draw it is 0.
+        """
         if self._draw is None:
             return self.measure_chunks(recipe, range(n_chunks), label)
-        raw = self.measure_chunks(recipe, sorted(self._draw.order[:n_chunks]), label)
+        raw = self.measure_chunks(recipe, sorted(self._draw.turned(start).order[:n_chunks]), label)
         return replace(raw, score=self._draw.counted(raw.score.chunks))
 
     def measure_chunks(self, recipe: Recipe, chunks: Sequence[int], label: str = "") -> Measurement:

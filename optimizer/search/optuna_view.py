@@ -5,9 +5,15 @@ from math import sqrt
 import optuna
 from optuna.trial import TrialState
 
-from optimizer.search.best import FRESH_CHUNKS, POOLED_KLD
-from optimizer.search.race import FULL_TEXT_ESTIMATE
-from optimizer.search.sampler import BASELINE_ATTRIBUTE, SHARE_ATTRIBUTE, STANDARD_ERROR_ATTRIBUTE, distributions
+from optimizer.search.best import FRESH_CHUNKS, FULL_TEXT_ESTIMATE, POOLED_KLD
+from optimizer.search.race import PAIRED_ERROR
+from optimizer.search.sampler import (
+    BASELINE_ATTRIBUTE,
+    PAIRED_ERROR_ATTRIBUTE,
+    SHARE_ATTRIBUTE,
+    STANDARD_ERROR_ATTRIBUTE,
+    distributions,
+)
 from optimizer.search.space import SearchSpace
 from optimizer.store import TrialRecord
 
@@ -27,8 +33,8 @@ def as_optuna(space: SearchSpace, trial: TrialRecord) -> optuna.trial.FrozenTria
 def optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str, object]]:
     """State, value and attributes of our trial in Optuna's words.
 
-    A pruned one has its full-text estimate as value; one that came into the finals, what it lost there and before
-    together, with the error of so many chunks.
+    A pruned one has its full-text estimate as value, and that one's error beside others; where there are finals, values
+    are of their chunks and the race's together. One that came into them has the error of so many chunks.
     """
     metrics = trial.metrics or {}
     seen, fresh = trial.chunks_scored or 0, metrics.get(FRESH_CHUNKS, 0) if POOLED_KLD in metrics else 0
@@ -40,5 +46,6 @@ def optuna_view(trial: TrialRecord) -> tuple[TrialState, float | None, dict[str,
         return TrialState.COMPLETE, metrics.get(POOLED_KLD, trial.mean_kld), attributes
     if trial.state == "pruned":
         attributes[SHARE_ATTRIBUTE] = metrics.get(SHARE_ATTRIBUTE, 1.0)
-        return TrialState.PRUNED, metrics.get(FULL_TEXT_ESTIMATE, trial.mean_kld), attributes
+        attributes[PAIRED_ERROR_ATTRIBUTE] = metrics.get(PAIRED_ERROR, 0.0)
+        return TrialState.PRUNED, metrics.get(POOLED_KLD, metrics.get(FULL_TEXT_ESTIMATE, trial.mean_kld)), attributes
     return TrialState.FAIL, None, attributes

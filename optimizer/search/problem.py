@@ -17,6 +17,9 @@ from optimizer.search.space import SearchSpace
 
 Integers = npt.NDArray[np.int64]
 
+PAIRED_SHARE = 0.25
+"""Part of a trial's standard error that differs between recipes: most of it is which text all of them were shown."""
+
 
 @dataclass(frozen=True)
 class SearchProblem:
@@ -37,13 +40,20 @@ class SearchProblem:
 class Observation:
     """A trial: option index a unit, its damage in nats per token (inf where it failed), and its standard error.
 
-    share: part of the full text's chunks that it saw; below 1 the damage is an estimate of the full text's.
+    share: part of the full text's chunks that it saw; below 1 the damage is an estimate of the full text's, and
+    `paired_error` the standard error of that beside others on the same chunks.
     """
 
     choice: Integers
     damage: float
     standard_error: float
     share: float = 1.0
+    paired_error: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Standard error of the difference between two recipes on one text, nats per token."""
+        return max(PAIRED_SHARE * self.standard_error, self.paired_error)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from optimizer.search.decoding import decode, decode_exactly, random_damage
 from optimizer.search.exchanges import exchange
 from optimizer.search.honesty import Forecast, is_wrong, paired_noise
 from optimizer.search.problem import Observation, Proposal, SearchProblem
-from optimizer.search.surrogate import MODEL_ERROR, PAIRED_SHARE, DamageModel, Prediction
+from optimizer.search.surrogate import MODEL_ERROR, DamageModel, Prediction
 from optimizer.search.tied import TiedSpace
 
 Floats = npt.NDArray[np.float64]
@@ -161,7 +161,7 @@ class LayerquantProposer:
 
 
 def _forecast(prediction: Prediction, observation: Observation, incumbent: Observation) -> Forecast:
-    noise = paired_noise(MODEL_ERROR, PAIRED_SHARE * observation.standard_error, incumbent.damage)
+    noise = paired_noise(MODEL_ERROR, observation.noise, incumbent.damage)
     return Forecast(*prediction, observation.damage, incumbent.damage, noise)
 
 

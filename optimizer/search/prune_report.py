@@ -4,12 +4,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.best import best_trial
+from optimizer.search.best import best_trial, estimated_kld
 from optimizer.search.budget import Budget
 from optimizer.search.measuring import Measurement, Measurer
 from optimizer.search.prune_origin import is_pruned, pruned_layers
 from optimizer.search.prune_sets import BLOCK_INFLUENCE, PRUNE_SETS
-from optimizer.search.race import FULL_TEXT_ESTIMATE
 from optimizer.store import Store, TrialRecord
 
 PUBLISHED = "a published hybrid without two of its 48 layers has a KLD of 1.8"
@@ -71,8 +70,8 @@ def pruning_so_far(
 
 def _search_kld(trial: TrialRecord) -> float:
     """On the full search text, estimated where the trial saw part of it."""
-    estimate = (trial.metrics or {}).get(FULL_TEXT_ESTIMATE)
-    return float(trial.mean_kld or 0.0) if estimate is None else float(estimate)
+    estimate = estimated_kld(trial)
+    return float(trial.mean_kld or 0.0) if estimate is None else estimate
 
 
 def _row(trial: TrialRecord, measurement: Measurement) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from optimizer.search.space import SearchSpace
 
 STANDARD_ERROR_ATTRIBUTE = "standard_error"
 SHARE_ATTRIBUTE = "share_of_text"
+PAIRED_ERROR_ATTRIBUTE = "paired_error"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 BASELINE_ATTRIBUTE = "baseline"
 
@@ -91,6 +92,7 @@ def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation:
         damage=inf if value is None else float(value),
         standard_error=float(trial.user_attrs.get(STANDARD_ERROR_ATTRIBUTE, 0.0)),
         share=float(trial.user_attrs.get(SHARE_ATTRIBUTE, 1.0)),
+        paired_error=float(trial.user_attrs.get(PAIRED_ERROR_ATTRIBUTE, 0.0)),
     )
 
 

@@ -24,8 +24,6 @@ from optimizer.search.triangle import GrowingTriangle
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-PAIRED_SHARE = 0.25
-"""Part of a trial's standard error that differs between recipes: most of it is which text all of them were shown."""
 MODEL_ERROR = 0.015
 """Share of a trial's damage that the sum over units cannot explain."""
 FAR_ERROR = 0.1
@@ -69,6 +67,7 @@ class DamageModel:
         self._features = TrialFeatures(np.where(self._missing, 0.0, prior), type_classes, variances)
         self._damage = np.zeros(0)
         self._error = np.zeros(0)
+        self._full_errors: list[float] = []
         self._kernel = GrowingTriangle()
         self._factor = GrowingTriangle()
         for observation in observations:
@@ -86,7 +85,8 @@ class DamageModel:
         self._features.append(observation.choice)
         is_best = observation.damage < self._damage.min(initial=np.inf)
         self._damage = np.append(self._damage, observation.damage)
-        self._error = np.append(self._error, PAIRED_SHARE * observation.standard_error)
+        self._error = np.append(self._error, observation.noise)
+        self._full_errors += [observation.noise] if observation.share == 1.0 else []
         variance = self._features.variance(observation.choice) * (1 + JITTER)
         noise = self._noise_variance()
         self._kernel.append(row, variance)
@@ -120,7 +120,7 @@ class DamageModel:
         return float(self.mean()[np.arange(len(choice)), choice].sum())
 
     def predictive(self, choice: Integers) -> Prediction:
-        """Expected measurement of a choice, with its standard deviation."""
+        """Expected measurement of a choice on the full text, with its standard deviation."""
         return self._predictive(choice, self._row(choice)[1])
 
     def log_evidence(self) -> float:
@@ -139,7 +139,7 @@ class DamageModel:
         if len(self._damage):
             mean += float(whitened @ self._factor.solve(self._damage - self._features.prior_totals()))
             variance += (FAR_ERROR * max(0.0, mean - float(self._damage.min()))) ** 2
-            variance += float(np.median(self._error)) ** 2
+            variance += float(np.median(self._full_errors or [0.0])) ** 2
         return Prediction(mean, float(np.sqrt(variance + (MODEL_ERROR * mean) ** 2)))
 
     def _posterior(self, drawn: Floats, at_trials: Floats) -> Floats:

@@ -74,7 +74,7 @@ class TrialKeeper:
             budget_bytes=self._budget.n_bytes,
             name=name,
             layer_types=self._context.plan.layer_types_line(recipe),
-            predicted_kld=proposal.predicted_damage if proposal else predicted_kld,
+            predicted_kld=self._leader.on_race_scale(proposal.predicted_damage) if proposal else predicted_kld,
             predicted_kld_standard_error=proposal.predicted_standard_error if proposal else None,
         )
 
@@ -89,6 +89,7 @@ class TrialKeeper:
                 started.incumbent,
                 self._context.plan.config.evaluation.first_rung,
                 started.share,
+                trial.number,
             )
             outcome = replace(outcome, tokens_spent=(outcome.tokens_spent or 0) + started.tokens)
             if self._asks_early and (self._in_rounds or self._measurer.scorer.slots > 1):

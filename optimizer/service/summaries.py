@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimizer.search.baselines import PRESET
-from optimizer.search.best import RIVALS_ONLY, winners
+from optimizer.search.best import RIVALS_ONLY, estimated_kld, winners
 from optimizer.search.standing import Standing, standing_of
 from optimizer.store import Store, StudyRecord, TrialRecord
-
-ESTIMATE = "full_text_estimate"
-"""Metric of a pruned trial: what its KLD would be on all chunks."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,7 @@ def kind_of(trial: TrialRecord) -> str:
 
 def full_kld(trial: TrialRecord) -> float | None:
     """On all chunks of the search text; of a pruned trial as it was estimated when it was given up."""
-    if trial.state == "complete":
-        return trial.mean_kld
-    estimate = (trial.metrics or {}).get(ESTIMATE)
-    return float(estimate) if estimate is not None else None
+    return trial.mean_kld if trial.state == "complete" else estimated_kld(trial)
 
 
 def _best(record: StudyRecord, trials: Sequence[TrialRecord], standing: Standing) -> TrialRecord | None:

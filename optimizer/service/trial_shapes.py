@@ -18,6 +18,7 @@ class TrialRow(BaseModel):
     budget_bytes: int | None
     mean_kld: float | None
     mean_kld_standard_error: float | None
+    full_text_estimate: float | None
     perplexity: float | None
     predicted_kld: float | None
     predicted_kld_standard_error: float | None

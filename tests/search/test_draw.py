@@ -27,6 +27,16 @@ def test_distinct_chunks_are_drawn_and_the_pilots_mean_is_not_far_exceeded(damag
         assert found == pytest.approx(mean)
 
 
+@given(st.permutations(range(12)), st.integers(0, 11), st.integers(0, 12))
+def test_a_turned_draw_counts_as_before_and_begins_elsewhere(order: list[int], start: int, count: int) -> None:
+    draw = Draw(40, tuple(order), tuple(0.5 + 0.1 * place for place in range(12)), 3.0)
+    turned = draw.turned(start)
+    assert dict(zip(turned.order, turned.factors, strict=True)) == dict(zip(draw.order, draw.factors, strict=True))
+    assert turned.order == tuple(order[(start + place) % 12] for place in range(12))
+    assert turned.first(count).order == turned.order[:count]
+    assert (turned.pool, turned.reference_nll) == (draw.pool, draw.reference_nll)
+
+
 def test_a_heavy_tail_is_estimated_from_a_third() -> None:
     damages = [0.01 * (1 + number % 7) + (2.0 if number % 30 == 0 else 0.0) for number in range(90)]
     pilot = [chunk_score(number, damage) for number, damage in enumerate(damages)]

@@ -8,8 +8,12 @@ from evaluators.divergence import ChunkScore
 from optimizer.search import runner
 from optimizer.search.draw import DRAW, Draw
 from optimizer.search.early_phases import POOL_CHUNKS
+from optimizer.search.trial_lines import trial_line
 from optimizer.store import Store, StudyRecord
 from tests.search.searches import Search, prepare
+
+RUNG = 4
+"""Chunks that every trial of these searches sees: a quarter of 16, in batches of some."""
 
 
 def record(store: Store) -> StudyRecord:
@@ -26,7 +30,7 @@ def scores(store: Store, study: StudyRecord, recipe_id: int) -> list[ChunkScore]
 
 
 def test_a_trials_kld_is_the_estimate_from_its_drawn_chunks(tmp_path: Path) -> None:
-    search = Search(tmp_path, prepare(tmp_path))
+    search = Search(tmp_path, prepare(tmp_path, evaluation__batch_size=RUNG * 64))
     assert search.run().finished
     with search.workplace.open_store() as store:
         study = record(store)
@@ -40,9 +44,12 @@ def test_a_trials_kld_is_the_estimate_from_its_drawn_chunks(tmp_path: Path) -> N
             assert trial.chunks_scored == 16
             assert trial.mean_kld == pytest.approx(draw.counted(scores(store, study, trial.recipe_id)).mean_kld)
         pruned = [trial for trial in store.trials(study.id) if trial.state == "pruned"]
+        assert pruned
         for trial in pruned:
             seen = {score.chunk for score in scores(store, study, trial.recipe_id)}
-            assert set(draw.order[: trial.chunks_scored]) <= seen
+            start = trial.number * RUNG % len(draw.order)
+            assert set(draw.turned(start).order[: trial.chunks_scored]) <= seen
+            assert "~" in trial_line(trial, crowned=False)  # its KLD on all chunks is estimated
         assert study.report is not None
         assert study.report["search_text"]["chunks"] == 16
         assert study.report["search_text"]["drawn_from"] == 48

@@ -9,12 +9,13 @@ import pytest
 
 from evaluators.divergence import Score
 from optimizer.recipes.recipe import Recipe
-from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, LUCK, POOLED_KLD, only_lucky
+from optimizer.search.best import FRESH_CHUNKS, FRESH_DIFFERENCE, FULL_TEXT_ESTIMATE, LUCK, POOLED_KLD, only_lucky
 from optimizer.search.finals import Finals
 from optimizer.search.leader import Leader
 from optimizer.search.optuna_view import optuna_view
+from optimizer.search.race import PAIRED_ERROR
 from optimizer.search.racing import PairedDifference
-from optimizer.search.sampler import STANDARD_ERROR_ATTRIBUTE
+from optimizer.search.sampler import PAIRED_ERROR_ATTRIBUTE, STANDARD_ERROR_ATTRIBUTE
 from optimizer.store import TrialOutcome, TrialRecord
 from tests.search.chunk_scores import chunk_score
 
@@ -151,6 +152,33 @@ def test_the_surrogate_is_told_what_all_chunks_of_a_finalist_found() -> None:
     # 8 chunks of the race and 8 fresh ones: 0.5 and 1.7, then 0.8 and 0.7; then 0.1 less and the same.
     error = 0.2 / 2**0.5
     assert told == [pytest.approx(pair) for pair in ((1.1, error), (0.75, error), (0.75 - 0.1 / 2, error))]
+
+
+def test_who_comes_into_no_final_is_told_as_far_from_the_incumbent_as_the_race_found() -> None:
+    """The incumbent's finals found it better than its race; others would stand beside what is told of it."""
+    text = Text(32, Q4_K=[1.0] * 32, Q5_K=[0.9] * SEEN + [0.5] * FRESH, Q6_K=[1.2] * 32)
+    leader = Leader(None, (), finals=finals(text))
+    first = replace(BLANK, state="complete", origin="mean")
+    leader.crown(first, text.measure(A, SEEN))
+    assert leader.on_race_scale(0.8) == 0.8
+    won = leader.ask(first, B, TrialOutcome("complete"), text.measure(B, SEEN))
+    assert leader.crown(replace(first, metrics=won.metrics), text.measure(B, SEEN))
+    assert won.metrics is not None
+    gap = won.metrics[POOLED_KLD] - 0.9
+    assert gap == pytest.approx((8 * 0.9 + 8 * 0.5) / 16 - 0.9)
+    assert leader.on_race_scale(0.8) == pytest.approx(0.8 - gap)
+    assert leader.on_race_scale(None) is None
+    worse = leader.ask(first, A, TrialOutcome("complete"), text.measure(Recipe({"t": "Q6_K"}), SEEN))
+    out = TrialOutcome("pruned", metrics={FULL_TEXT_ESTIMATE: 1.1, PAIRED_ERROR: 0.03})
+    out = leader.ask(first, A, out, text.measure(Recipe({"t": "Q6_K"}), 4))
+    told = []
+    for outcome in (worse, out):
+        ended = replace(BLANK, state=outcome.state, mean_kld=1.2, mean_kld_standard_error=0.1, metrics=outcome.metrics)
+        _, value, attributes = optuna_view(replace(ended, chunks_scored=SEEN))
+        told.append((value, attributes.get(PAIRED_ERROR_ATTRIBUTE)))
+    assert told == [(pytest.approx(1.2 + gap), None), (pytest.approx(1.1 + gap), 0.03)]
+    failed = TrialOutcome("failed", error="no")
+    assert leader.ask(first, A, failed, text.measure(A, SEEN)) == failed
 
 
 def test_who_came_into_no_final_is_told_as_measured() -> None:

@@ -87,3 +87,5 @@ def test_what_is_drawn_is_measured_in_the_draws_order_and_counts_as_drawn() -> N
     assert scorer.calls == [[1, 5], [3]]
     assert everything.new_tokens == TOKENS
     assert whole.measure_chunks(recipe, [1, 5]).by_chunk == {1: 1.0, 5: 5.0}  # kept as measured
+    turned = measurer.measure(recipe, 2, start=2)
+    assert turned.by_chunk == {3: 3.0, 5: 2.5}  # its last chunk, then its first

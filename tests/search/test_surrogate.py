@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from optimizer.search.problem import Observation
-from optimizer.search.surrogate import FAR_ERROR, MODEL_ERROR, PAIRED_SHARE, DamageModel, Spreads
+from optimizer.search.problem import PAIRED_SHARE, Observation
+from optimizer.search.surrogate import FAR_ERROR, MODEL_ERROR, DamageModel, Spreads
 
 N_UNITS, N_OPTIONS = 7, 4
 SPREADS = Spreads(0.3, 0.5, 0.2, 0.1)
@@ -19,10 +19,11 @@ def set_up(seed: int, n_trials: int) -> tuple[np.ndarray, np.ndarray, list[Obser
     prior[2, 3] = np.inf
     classes = (np.arange(N_OPTIONS) + np.arange(N_UNITS)[:, None]) % 5
     observations = []
-    for _ in range(n_trials):
+    for number in range(n_trials):
         choice = rng.integers(0, N_OPTIONS - 1, N_UNITS)
         damage = float(prior[np.arange(N_UNITS), choice].sum() * rng.lognormal(0, 0.2))
-        observations.append(Observation(choice, damage, 0.1 * damage))
+        share, paired = (0.25, 0.05 * damage) if number % 3 == 1 else (1.0, 0.0)
+        observations.append(Observation(choice, damage, 0.1 * damage, share, paired))
     return prior, classes, observations
 
 
@@ -45,7 +46,7 @@ def explicit(
     table = np.array([features(prior, classes, o.choice) for o in observations])
     damage = np.array([o.damage for o in observations])
     expected = np.array([prior[np.arange(N_UNITS), o.choice].sum() for o in observations])
-    error = PAIRED_SHARE * np.array([o.standard_error for o in observations])
+    error = np.array([max(PAIRED_SHARE * o.standard_error, o.paired_error) for o in observations])
     noise = error**2 + (MODEL_ERROR * damage) ** 2 + (FAR_ERROR * (damage - damage.min())) ** 2
     return table, damage, expected, noise
 
@@ -62,7 +63,7 @@ def test_prediction_is_that_of_the_explicit_regression(seed: int, n_trials: int)
     mean = prior[np.arange(N_UNITS), choice].sum() + row @ weights
     variance = row @ np.linalg.solve(precision, row)
     variance += (MODEL_ERROR * mean) ** 2 + (FAR_ERROR * max(0.0, mean - damage.min())) ** 2
-    variance += np.median(PAIRED_SHARE * np.array([o.standard_error for o in observations])) ** 2
+    variance += np.median([PAIRED_SHARE * o.standard_error for o in observations if o.share == 1.0]) ** 2
     model = DamageModel(prior, classes, observations, SPREADS)
     found = model.predictive(choice)
     assert found.mean == pytest.approx(mean, rel=1e-6)
