@@ -1,8 +1,8 @@
 """One trial's race: score rung after rung of the text, and stop where the incumbent is out of reach.
 
 Every trial begins at another place of the drawn chunks, a rung further than the one before. Began all at the same
-place, whoever leads would be who was lucky there: on the demo model the best of a search had 8 to 10 % less KLD on the
-first 40 of 216 chunks than on all, beside others, so that better ones were out at once (docs/log.md). And what a search
+place, whoever leads would be who was lucky there: on the demo model the best of a search had 2 to 10 % less KLD on the
+first 40 of 216 chunks than on 80, beside others, so that better ones were out at once (docs/log.md). And what a search
 learns from trials that saw a rung is then true of all chunks, not of the first.
 """
 
