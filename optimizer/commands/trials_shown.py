@@ -32,7 +32,8 @@ def show_trials(trials: Sequence[Mapping[str, Any]], best: int | None, tokens_ev
 
 
 def _cells(trial: Mapping[str, Any]) -> tuple[str, ...]:
-    kld, error, estimate = trial["mean_kld"], trial["mean_kld_standard_error"] or 0, trial.get("full_text_estimate")
+    kld, error = trial["mean_kld"], trial["mean_kld_standard_error"] or 0
+    estimate = trial.get("full_text_estimate")  # a service of an earlier version gives none
     shown = (trial["error"] or "") if kld is None else f"{kld:.6f} ± {error:.6f}"
     return (
         str(trial["number"]),

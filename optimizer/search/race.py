@@ -1,9 +1,8 @@
 """One trial's race: score rung after rung of the text, and stop where the incumbent is out of reach.
 
 Every trial begins at another place of the drawn chunks, a rung further than the one before. Began all at the same
-place, whoever leads would be who was lucky there: on the demo model the best of a search had 2 to 10 % less KLD on the
-first 40 of 216 chunks than on 80, beside others, so that better ones were out at once (docs/log.md). And what a search
-learns from trials that saw a rung is then true of all chunks, not of the first.
+place, what a search learns from trials that saw one rung, nine of ten by layers on the demo model, would be true of
+those chunks alone (docs/log.md); and whoever led by luck on them would stop better ones for good.
 """
 
 from collections.abc import Mapping

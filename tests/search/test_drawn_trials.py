@@ -6,6 +6,7 @@ import pytest
 
 from evaluators.divergence import ChunkScore
 from optimizer.search import runner
+from optimizer.search.best import estimated_kld
 from optimizer.search.draw import DRAW, Draw
 from optimizer.search.early_phases import POOL_CHUNKS
 from optimizer.search.trial_lines import trial_line
@@ -13,7 +14,7 @@ from optimizer.store import Store, StudyRecord
 from tests.search.searches import Search, prepare
 
 RUNG = 4
-"""Chunks that every trial of these searches sees: a quarter of 16, in batches of some."""
+"""Chunks that every trial of these searches sees: a quarter of 16, one batch."""
 
 
 def record(store: Store) -> StudyRecord:
@@ -49,7 +50,7 @@ def test_a_trials_kld_is_the_estimate_from_its_drawn_chunks(tmp_path: Path) -> N
             seen = {score.chunk for score in scores(store, study, trial.recipe_id)}
             start = trial.number * RUNG % len(draw.order)
             assert set(draw.turned(start).order[: trial.chunks_scored]) <= seen
-            assert "~" in trial_line(trial, crowned=False)  # its KLD on all chunks is estimated
+            assert f"~{estimated_kld(trial):.6f}" in trial_line(trial, crowned=False)
         assert study.report is not None
         assert study.report["search_text"]["chunks"] == 16
         assert study.report["search_text"]["drawn_from"] == 48
