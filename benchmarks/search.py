@@ -1,18 +1,22 @@
 """Compare samplers on the demo model at equal evaluated tokens, and judge their winners on report text.
 
 usage: python -m benchmarks.search run [--only GROUPS] [--tokens 320000] [--folder FOLDER]
-       python -m benchmarks.search judge [--folder FOLDER]
+       python -m benchmarks.search judge [--folder FOLDER] [--keep]
+       python -m benchmarks.search fresh [--folder FOLDER]
 
-`run` takes hours on two cores; interrupted, the same command goes on. `judge` writes docs/benchmarks.json, from which
-`python -m benchmarks.search show` makes the tables and pictures of docs/benchmarks.md.
+`run` takes hours on two cores; interrupted, the same command goes on. `judge` writes docs/benchmarks.json, and with
+`--keep` only what the folder has replaces what stands there. `fresh` judges those that may be the best on more text.
+`python -m benchmarks.search show` makes the tables and pictures of docs/benchmarks.md from it.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.comparison import tables
 from benchmarks.comparison.curves import draw
+from benchmarks.comparison.fresh_text import judge_fresh, on_fresh_text
 from benchmarks.comparison.jobs import (
     BUDGETS,
     OURS_LONG,
@@ -27,7 +31,7 @@ from benchmarks.comparison.jobs import (
     rivals_longest,
     spaces,
 )
-from benchmarks.comparison.judging_runs import JudgedChunks, judge_runs
+from benchmarks.comparison.judging_runs import JudgedChunks, judge_runs, updated
 from benchmarks.comparison.running import run_jobs
 from benchmarks.pages import fill
 
@@ -56,14 +60,23 @@ TABLES = (
     tables.against_presets,
     tables.with_imatrix,
     tables.against_optimum,
+    on_fresh_text,
     tables.leftovers,
 )
 """Each stands in docs/benchmarks.md between a comment with its name and `<!-- end -->`."""
 
 
+def read() -> dict[str, Any]:
+    return dict(json.loads(FIGURES.read_text(encoding="utf-8")))
+
+
+def write(figures: dict[str, Any]) -> None:
+    FIGURES.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+
+
 def show() -> None:
     """Put the tables into docs/benchmarks.md, and draw the curves."""
-    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    figures = read()
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), TABLES, figures), encoding="utf-8")
     panels = {f"{budget} bytes": tables.curves(figures, budget) for budget in BUDGETS}
     PICTURE.write_text(draw(panels, "evaluated tokens"), encoding="utf-8")
@@ -71,7 +84,7 @@ def show() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["run", "judge", "show"])
+    parser.add_argument("step", choices=["run", "judge", "fresh", "show"])
     parser.add_argument(
         "--only",
         default="equal,spaces,imatrix,ours_long,ours_longest,long,rivals_longest",
@@ -84,6 +97,11 @@ def main() -> None:
     parser.add_argument("--report-chunks", type=int, default=1152, help="of report text, for winners")
     parser.add_argument("--rival-chunks", type=int, default=288, help="of them, for samplers that begin without probes")
     parser.add_argument("--curve-chunks", type=int, default=96, help="of them, for the picture")
+    parser.add_argument("--fresh-pool", type=int, default=4608, help="chunks after those, to draw fresh ones from")
+    parser.add_argument("--fresh-chunks", type=int, default=1536, help="drawn from them")
+    parser.add_argument(
+        "--keep", action="store_true", help="replace the same jobs only; ours stay among the best known"
+    )
     parser.add_argument("--ctx-size", type=int, default=256)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("studies/benchmark"))
@@ -92,7 +110,11 @@ def main() -> None:
         run_jobs(jobs_of(options), options.folder, options.chunks, options.ctx_size, options.processes)
     elif options.step == "judge":
         judged = JudgedChunks(options.report_chunks, options.rival_chunks, options.curve_chunks)
-        judge_runs(options.folder, judged, options.ctx_size, FIGURES)
+        figures = judge_runs(options.folder, judged, options.ctx_size)
+        write(updated(read(), figures) if options.keep else figures)
+    elif options.step == "fresh":
+        figures = read()
+        write({**figures, "fresh": judge_fresh(figures, options.folder, options.fresh_pool, options.fresh_chunks)})
     else:
         show()
 

@@ -17,8 +17,10 @@ import benchmarks.cluster.__main__ as cluster
 from benchmarks import generation, prompt_ladder
 from benchmarks.comparison import longer_texts, tables
 from benchmarks.comparison.curves import draw
+from benchmarks.comparison.fresh_text import cells, known, on_fresh_text, winners
 from benchmarks.comparison.jobs import (
     BUDGETS,
+    OPTIMUM,
     OURS,
     OURS_LONG,
     OURS_LONGEST,
@@ -33,7 +35,8 @@ from benchmarks.comparison.jobs import (
     spaces,
 )
 from benchmarks.comparison.judging import Judge, checkpoints
-from benchmarks.comparison.judging_runs import JudgedChunks, _judged
+from benchmarks.comparison.judging_runs import JudgedChunks, _judged, updated
+from benchmarks.comparison.known import inside
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
 from benchmarks.comparison.running import SEARCH_TEXT, search_text, settings
 from benchmarks.pages import fill
@@ -217,9 +220,9 @@ def test_the_best_known_of_a_space_may_be_of_one_inside_it(units: str, types: st
     runs = [judged(OURS, "IQ4_XS", [loss] * 4) for _, _, loss in [*found, ("layers", "K", 1.0)]]
     for run, (its_units, its_types, _) in zip(runs, [*found, ("layers", "K", 1.0)], strict=True):
         run["job"] |= {"units": its_units, "types": its_types}
-    assert min(run["report_kld"] for run in tables._inside(runs, units, types, "IQ4_XS")) == best
+    assert min(run["report_kld"] for run in inside(runs, units, types, "IQ4_XS")) == best
     runs[0]["report_kld"] = 1.5
-    assert min(run["report_kld"] for run in tables._inside(runs, "tensors", "K+IQ", "IQ4_XS")) == 1.5
+    assert min(run["report_kld"] for run in inside(runs, "tensors", "K+IQ", "IQ4_XS")) == 1.5
 
 
 def test_tokens_to_arrive_are_counted_to_the_best_known_of_the_spaces_inside_too() -> None:
@@ -246,6 +249,57 @@ def test_the_best_of_many_equals_is_not_better_where_its_luck_does_not_count() -
     assert np.mean(halves) == pytest.approx(1, abs=0.02)
     better = {"report_by_chunk": [0.5 * value for value in runs[0]["report_by_chunk"]]}
     assert tables._by_halves(runs, [*runs, better]) == pytest.approx(2, rel=0.1)
+
+
+def fresh_figures(kept: float, lucky: float, ours: float) -> dict[str, Any]:
+    """A kept recipe, one that was lucky on the first chunks, and a longest search's, with KLD 2, 1 and 2 there."""
+    runs = [judged(OURS, "IQ4_XS", [loss] * 4) for loss in (2.0, 1.0, 2.0)]
+    for run, name, group in zip(runs, ("Q3_K", "Q4_K", "Q5_K"), ("spaces", OPTIMUM, OURS_LONGEST), strict=True):
+        run["job"] |= {"group": group}
+        run["tensor_types"] = [name, "Q8_0"]
+    by_recipe = {
+        f"{name} Q8_0": [loss, 3 * loss]
+        for name, loss in zip(("Q3_K", "Q4_K", "Q5_K"), (kept, lucky, ours), strict=True)
+    }
+    fresh = {"pool": 12, "chunks": [5, 9], "factors": [0.5, 0.5], "by_recipe": by_recipe}
+    return {"runs": runs, "chunks": 4, "tensors": ["a", "b"], "fresh": fresh}
+
+
+def test_who_was_lucky_is_not_the_best_of_fresh_text() -> None:
+    """It leads on the first chunks with 1 to 2, and on fresh ones it is level; on both, 4 chunks and 12,
+    1.75 to 2. Where ours has the least KLD on both, it is compared with itself.
+    """
+    assert list(cells(fresh_figures(2.0, 2.0, 2.0))) == [("groups", "K+IQ", "IQ4_XS")]
+    assert "| 320,000 |  | **1.00** ± 0.00; 1.14 |  |" in on_fresh_text(fresh_figures(2.0, 2.0, 2.0))
+    assert "| **1.25** ± 0.12; 1.36 |" in on_fresh_text(fresh_figures(2.0, 2.0, 2.5))
+    assert "**0.50** ± 0.25; 1.00" in on_fresh_text(fresh_figures(2.0, 2.0, 1.0))
+
+
+def test_the_longest_search_of_a_space_stands_for_it() -> None:
+    figures = fresh_figures(1.0, 1.0, 1.0)
+    longer = judged(OURS, "IQ4_XS", [1.0] * 4, tensor_types=["Q6_K", "Q8_0"])
+    longer["job"] |= {"group": OURS_LONGEST, "tokens": 5_760_000}
+    figures["runs"].append(longer)
+    cell = ("groups", "K+IQ", "IQ4_XS")
+    assert [run["tensor_types"][0] for run in winners(figures, cell)] == ["Q6_K"]
+    assert [run["tensor_types"][0] for run in known(figures, cell)] == ["Q4_K", "Q6_K", "Q3_K", "Q5_K"]
+
+
+def test_a_job_that_ran_again_is_replaced_and_what_it_had_found_is_kept() -> None:
+    def run(sampler: str, seed: int, loss: float) -> dict[str, Any]:
+        made = judged(sampler, "IQ4_XS", [loss], tensor_types=["Q4_K"])
+        made["job"] |= {"seed": seed}
+        return made
+
+    same = {"chunks": 1, "rival_chunks": 1, "curve_chunks": 1, "ctx_size": 256, "tensors": ["a"]}
+    kept = {**same, "presets": {}, "runs": [run(OURS, 0, 3.0), run(OURS, 1, 4.0), run("tpe", 0, 5.0)]}
+    new = {**same, "presets": {}, "runs": [run(OURS, 0, 2.0), run("tpe", 0, 1.0)]}
+    found = updated(kept, new)["runs"]
+    assert [(each["job"]["sampler"], each["job"]["group"], each["report_kld"]) for each in found] == [
+        (OURS, OPTIMUM, 3.0), (OURS, "equal", 4.0), (OURS, "equal", 2.0), ("tpe", "equal", 1.0)
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="chunks is 2, and of the figures to keep 1"):
+        updated(kept, {**new, "chunks": 2})
 
 
 def test_probes_of_a_space_are_taken_over_and_what_a_search_did_is_not(tmp_path: Path) -> None:

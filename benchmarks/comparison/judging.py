@@ -58,8 +58,12 @@ class Judge:
 
 
 @contextmanager
-def open_judge(folder: Path, chunks: int, ctx_size: int, *, with_imatrix_types: bool = False) -> Iterator[Judge]:
-    """with_imatrix_types: everything, presets too, is made with the importance matrix of the jobs that have one."""
+def open_judge(
+    folder: Path, chunks: int, ctx_size: int, *, with_imatrix_types: bool = False, documents: int | None = None
+) -> Iterator[Judge]:
+    """documents: of report text, in place of `longer_texts.DOCUMENTS`. with_imatrix_types: everything, presets too, is
+    made with the importance matrix of the jobs that have one.
+    """
     types = IMATRIX_TYPES if with_imatrix_types else K_AND_IQ_TYPES
     changes: dict[str, Any] = {
         "model": MODEL, "units": "groups", "types": list(types), "evaluation.ctx_size": ctx_size,
@@ -75,7 +79,7 @@ def open_judge(folder: Path, chunks: int, ctx_size: int, *, with_imatrix_types: 
     with workplace.open_store() as store:
         model = add_model(store, plan)
         with open_bench(plan, workplace, store, model, reporter, EvaluatorProcess) as bench:
-            choice = choose_text(str(write_longer_text(folder, "report")), "report")
+            choice = choose_text(str(write_longer_text(folder, "report", documents)), "report")
             text = prepare_text(bench, choice, chunks)
             yield Judge(plan, bench.measurer(None, text, reporter), text.n_chunks)
 

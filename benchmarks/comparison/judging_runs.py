@@ -1,6 +1,6 @@
 """From the results of the jobs to figures: incumbents at checkpoints on report text, beside the presets."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +11,7 @@ from benchmarks.comparison.jobs import (
     JUDGED_AT_THEIR_END,
     K_TYPES,
     ONE_SHOTS,
+    OPTIMUM,
     OURS,
     RIVALS_LONGEST,
     WITH_IMATRIX,
@@ -44,7 +45,7 @@ class JudgedChunks:
         return self.winner if close else self.rival
 
 
-def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, out: Path) -> None:
+def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int) -> dict[str, Any]:
     """Every run's last incumbent, and those at the checkpoints, on report text."""
     rows = [row for row in read_results(folder) if "error" not in row and row["incumbents"]]
     figures: dict[str, Any] = {
@@ -73,7 +74,26 @@ def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, out: Path) -> 
             for name in BUDGETS:
                 figures["interpolated"][name][WITH_IMATRIX] = judge.preset_kld(sizes[name])
             figures["runs"] += _judged(judge, others, chunks)
-    out.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    return figures
+
+
+def updated(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The kept figures with the new runs in place of the same jobs' earlier ones.
+
+    Earlier ones of ours whose types are kept stay among the best known. Raises ValueError where both were not judged
+    alike.
+    """
+    for key in ("chunks", "rival_chunks", "curve_chunks", "ctx_size", "tensors"):
+        if kept[key] != new[key]:
+            raise ValueError(f"{key} is {new[key]}, and of the figures to keep {kept[key]}")
+    jobs = [run["job"] for run in new["runs"]]
+    runs = []
+    for run in kept["runs"]:
+        if run["job"] not in jobs:
+            runs.append(run)
+        elif run["job"]["sampler"] == OURS and "tensor_types" in run:
+            runs.append({**run, "job": {**run["job"], "group": OPTIMUM}})
+    return {**kept, "runs": [*runs, *new["runs"]]}
 
 
 def _judged_at(row: dict[str, Any]) -> list[int]:

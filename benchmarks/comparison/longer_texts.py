@@ -9,12 +9,13 @@ DOCUMENTS = 3000
 """Some 1,990 chunks of 256 tokens."""
 
 
-def write_longer_text(folder: Path, split: str) -> Path:
+def write_longer_text(folder: Path, split: str, count: int | None = None) -> Path:
     """The documents of `demo/texts/SPLIT.txt` and those that follow in their series, none of them in training."""
-    path = folder / f"{split}-{DOCUMENTS}.txt"
+    count = count or DOCUMENTS
+    path = folder / f"{split}-{count}.txt"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".part")
-        beside.write_text(join(list(islice(documents(split), DOCUMENTS))), encoding="utf-8")
+        beside.write_text(join(list(islice(documents(split), count))), encoding="utf-8")
         beside.replace(path)
     return path

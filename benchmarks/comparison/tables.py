@@ -14,21 +14,12 @@ from benchmarks.comparison.jobs import (
     OURS,
     WITH_IMATRIX,
 )
+from benchmarks.comparison.known import Run, inside, of, rows
 
-Run = Mapping[str, Any]
 WITHIN = (0.02, 0.10, 0.25)
 HALVINGS = 100
 LEFT = 0.0005
 """Share of a budget that may stay unused without a word."""
-
-
-def _rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _of(runs: Sequence[Run], **wanted: Any) -> list[Run]:
-    return [run for run in runs if all(run["job"][key] == value for key, value in wanted.items())]
 
 
 def _samplers(runs: Sequence[Run]) -> list[str]:
@@ -51,20 +42,20 @@ def at_equal_tokens(figures: Mapping[str, Any]) -> str:
     """KLD on the report text that all were judged on: of what each sampler had found, mean and range over seeds, and
     over ours.
     """
-    runs = _of(figures["runs"], group="equal")
+    runs = of(figures["runs"], group="equal")
     shared = min(len(run["report_by_chunk"]) for run in runs)
     body = []
     for sampler in _samplers(runs):
         cells = [f"`{sampler}`"]
         for budget in BUDGETS:
-            here = [_kld(run, shared) for run in _of(runs, sampler=sampler, budget=budget)]
-            ours = [_kld(run, shared) for run in _of(runs, sampler=OURS, budget=budget)]
+            here = [_kld(run, shared) for run in of(runs, sampler=sampler, budget=budget)]
+            ours = [_kld(run, shared) for run in of(runs, sampler=OURS, budget=budget)]
             cells.append(_spread(here, lambda value: f"{value:.5f}") if here else "")
             cells.append(f"{fmean(here) / fmean(ours):.2f}" if here and ours else "")
-        spent = [run["tokens"] for run in _of(runs, sampler=sampler)]
+        spent = [run["tokens"] for run in of(runs, sampler=sampler)]
         body.append([*cells, f"{fmean(spent):,.0f}"])
     head = ["sampler", *(cell for budget in BUDGETS for cell in (budget, "over ours")), "tokens"]
-    return _rows(head, body)
+    return rows(head, body)
 
 
 def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
@@ -74,19 +65,19 @@ def tokens_to_arrive(figures: Mapping[str, Any]) -> str:
     """
     body = []
     for types in ("K+IQ", "K"):
-        found = _of(figures["runs"], units="groups", types=types)
+        found = of(figures["runs"], units="groups", types=types)
         runs = [run for run in found if run["job"]["group"] != OPTIMUM]
         for sampler in _samplers(runs):
             for group, tokens in dict.fromkeys(
-                (run["job"]["group"], run["job"]["tokens"]) for run in _of(runs, sampler=sampler)
+                (run["job"]["group"], run["job"]["tokens"]) for run in of(runs, sampler=sampler)
             ):
                 cells = [f"`{sampler}`" if group in ("equal", "spaces") else f"`{sampler}`, to {tokens:,}", types]
                 for budget in BUDGETS:
-                    mine = _of(runs, sampler=sampler, group=group, tokens=tokens, budget=budget)
-                    cells.append(_arrivals(mine, _inside(figures["runs"], "groups", types, budget)))
+                    mine = of(runs, sampler=sampler, group=group, tokens=tokens, budget=budget)
+                    cells.append(_arrivals(mine, inside(figures["runs"], "groups", types, budget)))
                 body.append(cells)
     within = " / ".join(f"{share:.0%}" for share in WITHIN)
-    return _rows(["sampler", "types", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
+    return rows(["sampler", "types", *(f"{budget}: within {within}" for budget in BUDGETS)], body)
 
 
 def _arrivals(runs: Sequence[Run], known: Sequence[Run]) -> str:
@@ -122,25 +113,25 @@ def against_presets(figures: Mapping[str, Any]) -> str:
     for units, types in dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in runs):
         cells = [units, types]
         for budget in BUDGETS:
-            here = [run["report_kld"] for run in _of(runs, units=units, types=types, budget=budget)]
+            here = [run["report_kld"] for run in of(runs, units=units, types=types, budget=budget)]
             interpolated = figures["interpolated"][budget]
             for ladder in ("K", "all"):
                 ratios = [kld / interpolated[ladder] for kld in here]
                 cells.append(_spread(ratios, lambda value: f"{value:.2f}") if ratios else "")
         body.append(cells)
     head = ["units", "types", *(f"{budget}, over {what}" for budget in BUDGETS for what in ("K-presets", "all"))]
-    return _rows(head, body)
+    return rows(head, body)
 
 
 def with_imatrix(figures: Mapping[str, Any]) -> str:
     """Ours and the best rivals with an importance matrix, over presets made with it too, and over ours without one."""
-    runs = _of(figures["runs"], types=WITH_IMATRIX, group="imatrix")
+    runs = of(figures["runs"], types=WITH_IMATRIX, group="imatrix")
     body = []
     for sampler in _samplers(runs):
         cells = [f"`{sampler}`"]
         for budget in BUDGETS:
-            mine = _of(runs, sampler=sampler, budget=budget)
-            plain = _of(figures["runs"], sampler=OURS, budget=budget, group="equal")
+            mine = of(runs, sampler=sampler, budget=budget)
+            plain = of(figures["runs"], sampler=OURS, budget=budget, group="equal")
             if not mine:
                 cells += ["", "", ""]
                 continue
@@ -151,7 +142,7 @@ def with_imatrix(figures: Mapping[str, Any]) -> str:
             cells.append(f"{fmean(_kld(run, shared) for run in mine) / fmean(_kld(run, shared) for run in plain):.2f}")
         body.append(cells)
     heads = ("KLD", "over presets with it", "over ours without")
-    return _rows(["sampler", *(f"{budget}: {what}" for budget in BUDGETS for what in heads)], body)
+    return rows(["sampler", *(f"{budget}: {what}" for budget in BUDGETS for what in heads)], body)
 
 
 def against_optimum(figures: Mapping[str, Any]) -> str:
@@ -161,18 +152,18 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
     the best chosen on the very chunks where it is compared.
     """
     body = []
-    searches = [run for run in _of(figures["runs"], sampler=OURS) if run["job"]["group"] != OPTIMUM]
+    searches = [run for run in of(figures["runs"], sampler=OURS) if run["job"]["group"] != OPTIMUM]
     spaces = list(dict.fromkeys((run["job"]["units"], run["job"]["types"]) for run in searches))
     limits = sorted({run["job"]["tokens"] for run in searches})
     for (units, types), tokens in product(spaces, limits):
-        if not _of(searches, units=units, types=types, tokens=tokens):
+        if not of(searches, units=units, types=types, tokens=tokens):
             continue
         cells = [units, types, f"{tokens:,}"]
         for budget in BUDGETS:
-            everything = _inside(figures["runs"], units, types, budget)
+            everything = inside(figures["runs"], units, types, budget)
             longest = max((len(run["report_by_chunk"]) for run in everything), default=0)
             everything = [run for run in everything if len(run["report_by_chunk"]) == longest]
-            here = _of(searches, units=units, types=types, budget=budget, tokens=tokens)
+            here = of(searches, units=units, types=types, budget=budget, tokens=tokens)
             ours = [run for run in here if len(run["report_by_chunk"]) == longest]
             if not ours:
                 cells.append("")
@@ -184,14 +175,7 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
             same = f"{_spread(ratios, lambda value: f'{value:.2f}')} ± {error:.2f} of {label}"
             cells.append(f"**{_by_halves(ours, everything):.2f}**; {same}")
         body.append(cells)
-    return _rows(["units", "types", "tokens", *BUDGETS], body)
-
-
-def _inside(runs: Sequence[Run], units: str, types: str, budget: str) -> list[Run]:
-    """Of all runs those whose recipe this space has: tensors can have what groups found, IQ types what K-quants did."""
-    all_units = (units, "groups") if units == "tensors" else (units,)
-    all_types = (types, "K") if types == "K+IQ" else (types,)
-    return [run for a in all_units for b in all_types for run in _of(runs, units=a, types=b, budget=budget)]
+    return rows(["units", "types", "tokens", *BUDGETS], body)
 
 
 def _by_halves(ours: Sequence[Run], everything: Sequence[Run]) -> float:
@@ -220,20 +204,20 @@ def _paired_error(run: Run, other: Run) -> float:
 def leftovers(figures: Mapping[str, Any]) -> str:
     """Winners of ours that left more than a word's worth of their budget, and what is proven of those bytes."""
     body = dict[tuple[str, ...], None]()
-    for run in _of(figures["runs"], sampler=OURS):
+    for run in of(figures["runs"], sampler=OURS):
         share, job = 1 - run["size_bytes"] / run["budget_bytes"], run["job"]
         if share > LEFT and job["group"] != OPTIMUM:
             proof = (run.get("leftover") or {}).get("text", "")
             body[(job["units"], job["types"], job["budget"], f"{share:.3%}", proof)] = None
-    return _rows(["units", "types", "budget", "left", "proof"], sorted(body))
+    return rows(["units", "types", "budget", "left", "proof"], sorted(body))
 
 
 def curves(figures: Mapping[str, Any], budget: str) -> dict[str, list[tuple[float, float]]]:
     """Sampler -> (evaluated tokens, KLD on report text), the mean over seeds; from where every seed has something."""
-    runs = _of(figures["runs"], group="equal", budget=budget)
+    runs = of(figures["runs"], group="equal", budget=budget)
     found: dict[str, list[tuple[float, float]]] = {}
     for sampler in _samplers(runs):
-        by_tokens = [dict(map(tuple, run["report"])) for run in _of(runs, sampler=sampler)]
+        by_tokens = [dict(map(tuple, run["report"])) for run in of(runs, sampler=sampler)]
         shared = sorted(set.intersection(*(set(each) for each in by_tokens)))
         points = [(float(tokens), fmean(each[tokens] for each in by_tokens)) for tokens in shared]
         if points:
