@@ -110,7 +110,7 @@ def main() -> None:
         run_jobs(jobs_of(options), options.folder, options.chunks, options.ctx_size, options.processes)
     elif options.step == "judge":
         judged = JudgedChunks(options.report_chunks, options.rival_chunks, options.curve_chunks)
-        figures = judge_runs(options.folder, judged, options.ctx_size)
+        figures = judge_runs(options.folder, judged, options.ctx_size, with_presets=not options.keep)
         write(updated(read(), figures) if options.keep else figures)
     elif options.step == "fresh":
         figures = read()

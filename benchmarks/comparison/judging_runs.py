@@ -45,34 +45,34 @@ class JudgedChunks:
         return self.winner if close else self.rival
 
 
-def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int) -> dict[str, Any]:
-    """Every run's last incumbent, and those at the checkpoints, on report text."""
+def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, *, with_presets: bool = True) -> dict[str, Any]:
+    """Every run's last incumbent, and those at the checkpoints, on report text. with_presets: these as well."""
     rows = [row for row in read_results(folder) if "error" not in row and row["incumbents"]]
     figures: dict[str, Any] = {
         "chunks": chunks.winner,
         "rival_chunks": chunks.rival,
         "curve_chunks": chunks.curve,
         "ctx_size": ctx_size,
-        "presets": {},
         "runs": [],
     }
     plain = [row for row in rows if row["job"]["types"] != WITH_IMATRIX]
+    others = [row for row in rows if row["job"]["types"] == WITH_IMATRIX]
     with open_judge(folder, chunks.winner, ctx_size) as judge:
         figures["tensors"] = sorted(judge.plan.parameters)
         sizes = judge.plan.preset_bytes
-        for point in judge.ladder():
-            figures["presets"][point.name] = {"size_bytes": point.n_bytes, "kld": point.kld}
-        for name in BUDGETS:
-            figures.setdefault("interpolated", {})[name] = {
-                "all": judge.preset_kld(sizes[name]),
-                "K": judge.preset_kld(sizes[name], K_TYPES),
+        if with_presets:
+            points = judge.ladder()
+            figures["presets"] = {point.name: {"size_bytes": point.n_bytes, "kld": point.kld} for point in points}
+            figures["interpolated"] = {
+                name: {"all": judge.preset_kld(sizes[name]), "K": judge.preset_kld(sizes[name], K_TYPES)}
+                for name in BUDGETS
             }
         figures["runs"] += _judged(judge, plain, chunks)
-    others = [row for row in rows if row["job"]["types"] == WITH_IMATRIX]
     if others:
         with open_judge(folder, chunks.winner, ctx_size, with_imatrix_types=True) as judge:
-            for name in BUDGETS:
-                figures["interpolated"][name][WITH_IMATRIX] = judge.preset_kld(sizes[name])
+            if with_presets:
+                for name in BUDGETS:
+                    figures["interpolated"][name][WITH_IMATRIX] = judge.preset_kld(sizes[name])
             figures["runs"] += _judged(judge, others, chunks)
     return figures
 
