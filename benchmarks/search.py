@@ -71,7 +71,9 @@ def read() -> dict[str, Any]:
 
 
 def write(figures: dict[str, Any]) -> None:
-    FIGURES.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    beside = FIGURES.with_suffix(".part")
+    beside.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    beside.replace(FIGURES)
 
 
 def show() -> None:

@@ -275,6 +275,14 @@ def test_who_was_lucky_is_not_the_best_of_fresh_text() -> None:
     assert "**0.50** ± 0.25; 1.00" in on_fresh_text(fresh_figures(2.0, 2.0, 1.0))
 
 
+def test_what_fresh_text_has_not_seen_is_named_and_not_guessed() -> None:
+    figures = fresh_figures(2.0, 2.0, 2.0)
+    del figures["fresh"]["by_recipe"]["Q5_K Q8_0"]
+    assert "|  | not measured |  |" in on_fresh_text(figures)
+    del figures["fresh"]
+    assert "|  | not measured |  |" in on_fresh_text(figures)
+
+
 def test_the_longest_search_of_a_space_stands_for_it() -> None:
     figures = fresh_figures(1.0, 1.0, 1.0)
     longer = judged(OURS, "IQ4_XS", [1.0] * 4, tensor_types=["Q6_K", "Q8_0"])

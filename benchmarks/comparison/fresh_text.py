@@ -82,9 +82,9 @@ def judge_fresh(figures: Figures, folder: Path, pool: int, drawn: int) -> dict[s
 
 def on_fresh_text(figures: Figures) -> str:
     """Ours, seed by seed, over the best known of the space: chosen on the first chunks and compared on fresh ones; then
-    chosen and compared on both.
+    chosen and compared on both. Says where that is still to be measured.
     """
-    fresh = figures["fresh"]
+    fresh = figures.get("fresh", {"by_recipe": {}})
     found = list(cells(figures))
     body = []
     for units, types in dict.fromkeys((units, types) for units, types, _ in found):
@@ -99,6 +99,8 @@ def on_fresh_text(figures: Figures) -> str:
 
 def _compared(figures: Figures, fresh: Figures, cell: Cell) -> str:
     ours, best = winners(figures, cell), known(figures, cell)
+    if not {key_of(run) for run in (*ours, *best)} <= {*fresh["by_recipe"]}:
+        return "not measured"
     first = best[0]
     there = [_mean(fresh, run) / _mean(fresh, first) for run in ours]
     others = [run for run in ours if key_of(run) != key_of(first)]
