@@ -295,7 +295,7 @@ def test_the_longest_search_of_a_space_stands_for_it() -> None:
 
 def test_a_job_that_ran_again_is_replaced_and_what_it_had_found_is_kept() -> None:
     def run(sampler: str, seed: int, loss: float) -> dict[str, Any]:
-        made = judged(sampler, "IQ4_XS", [loss], tensor_types=["Q4_K"])
+        made = judged(sampler, "IQ4_XS", [loss], tensor_types=[f"found at {loss}"])
         made["job"] |= {"seed": seed}
         return made
 
@@ -306,6 +306,7 @@ def test_a_job_that_ran_again_is_replaced_and_what_it_had_found_is_kept() -> Non
     assert [(each["job"]["sampler"], each["job"]["group"], each["report_kld"]) for each in found] == [
         (OURS, OPTIMUM, 3.0), (OURS, "equal", 4.0), (OURS, "equal", 2.0), ("tpe", "equal", 1.0)
     ]  # fmt: skip
+    assert updated({**kept, "runs": found}, new)["runs"] == updated(kept, new)["runs"][:2] + new["runs"]
     with pytest.raises(ValueError, match="chunks is 2, and of the figures to keep 1"):
         updated(kept, {**new, "chunks": 2})
 

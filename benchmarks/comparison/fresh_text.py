@@ -6,14 +6,13 @@ follow in the series. These are drawn in proportion to a pilot's damage, as a se
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from benchmarks.comparison.jobs import BUDGETS, OURS_LONGEST
 from benchmarks.comparison.judging import open_judge
-from benchmarks.comparison.known import inside, of, rows
+from benchmarks.comparison.known import inside, of, paired_error, rows
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.draw import draw_chunks
 from optimizer.search.probing import pilot_of, plan_probing
@@ -104,7 +103,9 @@ def _compared(figures: Figures, fresh: Figures, cell: Cell) -> str:
     first = best[0]
     there = [_mean(fresh, run) / _mean(fresh, first) for run in ours]
     others = [run for run in ours if key_of(run) != key_of(first)]
-    error = fmean([_paired_error(fresh, run, first) / _mean(fresh, first) for run in others] or [0.0])
+    error = fmean(
+        [paired_error(_counted(fresh, run), _counted(fresh, first)) / _mean(fresh, first) for run in others] or [0.0]
+    )
     everywhere = min(_on_both(figures, fresh, run) for run in (*ours, *best))
     both = [_on_both(figures, fresh, run) / everywhere for run in ours]
     return f"**{_listed(there)}** ± {error:.2f}; {_listed(both)}"
@@ -122,11 +123,6 @@ def _counted(fresh: Figures, run: Mapping[str, Any]) -> list[float]:
 
 def _mean(fresh: Figures, run: Mapping[str, Any]) -> float:
     return fmean(_counted(fresh, run))
-
-
-def _paired_error(fresh: Figures, run: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    differences = [a - b for a, b in zip(_counted(fresh, run), _counted(fresh, other), strict=True)]
-    return float(stdev(differences)) / sqrt(len(differences))
 
 
 def _on_both(figures: Figures, fresh: Figures, run: Mapping[str, Any]) -> float:

@@ -80,18 +80,19 @@ def judge_runs(folder: Path, chunks: JudgedChunks, ctx_size: int, *, with_preset
 def updated(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """The kept figures with the new runs in place of the same jobs' earlier ones.
 
-    Earlier ones of ours whose types are kept stay among the best known. Raises ValueError where both were not judged
-    alike.
+    Earlier ones of ours whose types are kept stay among the best known, but for recipes that are there anew. Raises
+    ValueError where both were not judged alike.
     """
     for key in ("chunks", "rival_chunks", "curve_chunks", "ctx_size", "tensors"):
         if kept[key] != new[key]:
             raise ValueError(f"{key} is {new[key]}, and of the figures to keep {kept[key]}")
     jobs = [run["job"] for run in new["runs"]]
+    recipes = [run.get("tensor_types") for run in new["runs"]]
     runs = []
     for run in kept["runs"]:
         if run["job"] not in jobs:
             runs.append(run)
-        elif run["job"]["sampler"] == OURS and "tensor_types" in run:
+        elif run["job"]["sampler"] == OURS and "tensor_types" in run and run["tensor_types"] not in recipes:
             runs.append({**run, "job": {**run["job"], "group": OPTIMUM}})
     return {**kept, "runs": [*runs, *new["runs"]]}
 

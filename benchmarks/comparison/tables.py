@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from math import sqrt
 from random import Random
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from benchmarks.comparison.jobs import (
@@ -14,7 +13,7 @@ from benchmarks.comparison.jobs import (
     OURS,
     WITH_IMATRIX,
 )
-from benchmarks.comparison.known import Run, inside, of, rows
+from benchmarks.comparison.known import Run, inside, of, paired_error, rows
 
 WITHIN = (0.02, 0.10, 0.25)
 HALVINGS = 100
@@ -170,7 +169,9 @@ def against_optimum(figures: Mapping[str, Any]) -> str:
                 continue
             chosen = min(everything, key=lambda run: float(run["report_kld"]))
             ratios = [run["report_kld"] / chosen["report_kld"] for run in ours]
-            error = fmean([_paired_error(run, chosen) / chosen["report_kld"] for run in ours])
+            error = fmean(
+                [paired_error(run["report_by_chunk"], chosen["report_by_chunk"]) / chosen["report_kld"] for run in ours]
+            )
             label = f"{chosen['job']['sampler']}, {chosen['tokens'] / 1000:.0f}k"
             same = f"{_spread(ratios, lambda value: f'{value:.2f}')} ± {error:.2f} of {label}"
             cells.append(f"**{_by_halves(ours, everything):.2f}**; {same}")
@@ -194,11 +195,6 @@ def _by_halves(ours: Sequence[Run], everything: Sequence[Run]) -> float:
 
 def _total(by_chunk: Sequence[float], chunks: Iterable[int]) -> float:
     return sum(by_chunk[chunk] for chunk in chunks)
-
-
-def _paired_error(run: Run, other: Run) -> float:
-    differences = [a - b for a, b in zip(run["report_by_chunk"], other["report_by_chunk"], strict=True)]
-    return float(stdev(differences)) / sqrt(len(differences))
 
 
 def leftovers(figures: Mapping[str, Any]) -> str:
