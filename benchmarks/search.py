@@ -22,6 +22,7 @@ from benchmarks.comparison.jobs import (
     OURS_LONG,
     OURS_LONGEST,
     RIVALS_LONGEST,
+    RIVALS_THAT_LEARN,
     Job,
     comparison,
     imatrix,
@@ -48,7 +49,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         OURS_LONGEST: ours_longest(9 * options.tokens),
         "long": long_runs(5 * options.tokens, tuple(options.rivals.split(","))),
         # five times what the longest of ours have evaluated when they end, after the trial that exceeds their tokens
-        RIVALS_LONGEST: rivals_longest(46 * options.tokens, ("evolution_short", "cmaes")),
+        RIVALS_LONGEST: rivals_longest(46 * options.tokens, RIVALS_THAT_LEARN),
     }
     wanted = set(options.samplers.split(",")) if options.samplers else None
     return [job for name in options.only.split(",") for job in groups[name] if not wanted or job.sampler in wanted]

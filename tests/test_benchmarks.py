@@ -194,6 +194,16 @@ def test_the_longest_by_groups_have_more_trials_that_see_less_than_those_by_laye
     assert (seen.chunks, seen.pool_chunks, seen.final_chunks, seen.probe_chunks) == (144, 864, 432, 32)
 
 
+def test_with_twice_the_tokens_the_longest_by_groups_have_twice_the_text() -> None:
+    once = next(job for job in ours_longest(2_880_000) if job.units == "groups")
+    twice = replace(once, tokens=5_760_000)
+    seen = SearchConfig.load(None, settings(twice, 48, 256)).evaluation
+    assert (seen.chunks, seen.pool_chunks, seen.final_chunks, seen.probe_chunks) == (288, 1728, 864, 32)
+    assert seen.first_rung * seen.chunks == pytest.approx(48)
+    assert twice.space != once.space, "probes of another text are not taken"
+    assert replace(twice, units="layers").text_scale == 1
+
+
 def test_rivals_with_more_tokens_see_more_chunks_too() -> None:
     (rival,) = rivals_longest(14_400_000, ("cmaes",))
     assert SearchConfig.load(None, settings(rival, 48, 256)).evaluation.chunks == 144
@@ -208,6 +218,8 @@ def test_the_longest_searches_have_a_longer_text(tmp_path: Path, monkeypatch: py
     ]
     assert texts == [SEARCH_TEXT, SEARCH_TEXT, *2 * [tmp_path / "search-10.txt"]]
     assert texts[2].is_file()
+    larger = replace(short, group=OURS_LONGEST, tokens=5_760_000, units="groups")
+    assert search_text(larger, tmp_path) == tmp_path / "search-20.txt"
     assert settings(short, 48, 256, texts[2])["search_text"] == str(texts[2])
 
 

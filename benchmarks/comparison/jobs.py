@@ -14,7 +14,10 @@ ONE_SHOTS = ("one_shot", "weight_error", "greedy")
 OURS_LONG, OURS_LONGEST, RIVALS_LONGEST, OPTIMUM = "ours_long", "ours_longest", "rivals_longest", "optimum"
 """Groups of jobs: with more tokens; and runs of other versions and settings, kept to know the best by."""
 JUDGED_AT_THEIR_END = (OURS_LONG, OURS_LONGEST, OPTIMUM)
-RIVALS = ("random", "tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
+RIVALS_THAT_LEARN = ("tpe_shape", "tpe", "nsga2", "cmaes", "evolution_short")
+RIVALS = ("random", *RIVALS_THAT_LEARN)
+TWICE_THE_TEXT = 5_000_000
+"""Tokens from which on the longest searches by groups have twice the text, and see twice as much of it each time."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,18 @@ class Job:
         return self.types == WITH_IMATRIX
 
     @property
+    def text_scale(self) -> int:
+        """How many times the longer text of the longest searches this one has."""
+        return 2 if self.group == OURS_LONGEST and self.units != "layers" and self.tokens >= TWICE_THE_TEXT else 1
+
+    @property
     def space(self) -> str:
         """Jobs of one space have the same probes; units of one tensor are probed by groups."""
         parts = ["layers" if self.units == "layers" else "groups", self.types]
         if self.group in (OURS_LONG, OURS_LONGEST):
             parts.append(self.group.removeprefix("ours_"))  # their probes see more
+        if self.text_scale > 1:
+            parts.append("twice")
         return "-".join(parts).replace("+", "and").replace(" ", "_")
 
 

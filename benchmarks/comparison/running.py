@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.comparison import longer_texts
 from benchmarks.comparison.jobs import OURS_LONG, OURS_LONGEST, RIVALS_LONGEST, Job
 from benchmarks.comparison.longer_texts import write_longer_text
 from benchmarks.comparison.probe_scores import keep_probes, take_probes
@@ -40,7 +41,9 @@ LONGER_POOL = 990
 
 def search_text(job: Job, folder: Path) -> Path:
     """The longest searches have a longer text, of which `folder` keeps a copy."""
-    return write_longer_text(folder, "search") if job.group in (OURS_LONGEST, RIVALS_LONGEST) else SEARCH_TEXT
+    if job.group not in (OURS_LONGEST, RIVALS_LONGEST):
+        return SEARCH_TEXT
+    return write_longer_text(folder, "search", job.text_scale * longer_texts.DOCUMENTS)
 
 
 def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> dict[str, Any]:
@@ -65,7 +68,8 @@ def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> 
     if job.group == OURS_LONG:
         changes |= {"evaluation.pool_chunks": 6 * chunks, "evaluation.probe_chunks": chunks // 3}
     elif job.group == OURS_LONGEST:
-        changes |= {"evaluation.final_chunks": 9 * chunks}
+        scale = job.text_scale
+        changes |= {"evaluation.final_chunks": scale * 9 * chunks}
         if job.units == "layers":  # a small space: fewer trials, and fewer probes, that see more
             changes |= {
                 "evaluation.chunks": 9 * chunks // 2,
@@ -75,10 +79,12 @@ def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> 
             }
         else:
             changes |= {
-                "evaluation.chunks": 3 * chunks,
-                "evaluation.pool_chunks": 18 * chunks,
+                "evaluation.chunks": scale * 3 * chunks,
+                "evaluation.pool_chunks": scale * 18 * chunks,
                 "evaluation.probe_chunks": 2 * chunks // 3,
             }
+            if scale > 1:
+                changes["evaluation.first_rung"] = 1 / 6
     elif job.group == RIVALS_LONGEST:
         changes["evaluation.chunks"] = 3 * chunks
     if job.has_imatrix:
