@@ -33,6 +33,7 @@ from benchmarks.comparison.jobs import (
     spaces,
 )
 from benchmarks.comparison.judging_runs import JudgedChunks, judge_runs, updated
+from benchmarks.comparison.longest_rivals import rivals_with_more_tokens
 from benchmarks.comparison.running import run_jobs
 from benchmarks.pages import fill
 
@@ -58,6 +59,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
 TABLES = (
     tables.at_equal_tokens,
     tables.tokens_to_arrive,
+    rivals_with_more_tokens,
     tables.against_presets,
     tables.with_imatrix,
     tables.against_optimum,

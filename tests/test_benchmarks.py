@@ -37,6 +37,7 @@ from benchmarks.comparison.jobs import (
 from benchmarks.comparison.judging import Judge, checkpoints
 from benchmarks.comparison.judging_runs import JudgedChunks, _judged, updated
 from benchmarks.comparison.known import inside
+from benchmarks.comparison.longest_rivals import rivals_with_more_tokens
 from benchmarks.comparison.probe_scores import DATABASE, FORGOTTEN, keep_probes, take_probes
 from benchmarks.comparison.running import SEARCH_TEXT, search_text, settings
 from benchmarks.pages import fill
@@ -175,6 +176,17 @@ def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
     arrived = tables.tokens_to_arrive({"runs": [*short, *long]}).splitlines()[2:]
     assert [row.split(" | ")[0] for row in arrived] == ["| `layerquant`", "| `layerquant`, to 960,000"]
     assert arrived[1].split(" | ")[1:3] == ["K+IQ", "0k (1/2) / 0k (1/2) / 0k (1/2)"]
+
+
+def test_rivals_with_more_tokens_stand_beside_the_least_known() -> None:
+    """Ours ended at 2 and 4 where the least known is 2; the rival came from 10 to 6."""
+    runs = [judged(OURS, "IQ4_XS", [loss] * 4) for loss in (2.0, 4.0)]
+    rival = judged("cmaes", "IQ4_XS", [6.0] * 4, arrivals=[[320_000, 10.0]])
+    for run, group in zip((*runs, rival), (OURS_LONGEST, OURS_LONGEST, RIVALS_LONGEST), strict=True):
+        run["job"] |= {"group": group, "tokens": 2_880_000}
+    shown = rivals_with_more_tokens({"runs": [*runs, rival], "chunks": 4}).splitlines()[2:]
+    assert [line.split(" | ")[1:3] for line in shown] == [["`layerquant`", ""], ["`cmaes`", "5.00"]]
+    assert [line.split(" | ")[-1] for line in shown] == ["1.50 after 300 |", "3.00 after 300 |"]
 
 
 def test_long_searches_have_probes_of_their_own_that_see_more() -> None:

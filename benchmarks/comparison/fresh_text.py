@@ -91,8 +91,8 @@ def on_fresh_text(figures: Figures) -> str:
         for budget in BUDGETS:
             cell = (units, types, budget)
             row.append(_compared(figures, fresh, cell) if cell in found else "")
-        tokens = max(run["job"]["tokens"] for budget in BUDGETS for run in winners(figures, (units, types, budget)))
-        body.append([units, types, f"{tokens:,}", *row])
+        tokens = {run["job"]["tokens"] for budget in BUDGETS for run in winners(figures, (units, types, budget))}
+        body.append([units, types, " or ".join(f"{each:,}" for each in sorted(tokens)), *row])
     return rows(["units", "types", "tokens", *BUDGETS], body)
 
 
