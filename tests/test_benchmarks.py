@@ -180,8 +180,8 @@ def test_long_searches_have_rows_of_their_own_beside_the_best_of_all() -> None:
 
 def test_rivals_with_more_tokens_stand_beside_the_least_known() -> None:
     """Ours ended at 2 and 4 where the least known is 2; the rival came from 10 to 6."""
-    runs = [judged(OURS, "IQ4_XS", [loss] * 4) for loss in (2.0, 4.0)]
-    rival = judged("cmaes", "IQ4_XS", [6.0] * 4, arrivals=[[320_000, 10.0]])
+    runs = [judged(OURS, "IQ4_XS", [loss] * 4, tensor_types=[f"found at {loss}"]) for loss in (2.0, 4.0)]
+    rival = judged("cmaes", "IQ4_XS", [6.0] * 4, arrivals=[[320_000, 10.0]], tensor_types=["Q2_K"])
     for run, group in zip((*runs, rival), (OURS_LONGEST, OURS_LONGEST, RIVALS_LONGEST), strict=True):
         run["job"] |= {"group": group, "tokens": 2_880_000}
     shown = rivals_with_more_tokens({"runs": [*runs, rival], "chunks": 4}).splitlines()[2:]

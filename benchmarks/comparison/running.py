@@ -17,7 +17,6 @@ from typing import Any
 
 from benchmarks.comparison import longer_texts
 from benchmarks.comparison.jobs import OURS_LONG, OURS_LONGEST, RIVALS_LONGEST, Job
-from benchmarks.comparison.longer_texts import write_longer_text
 from benchmarks.comparison.probe_scores import keep_probes, take_probes
 from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
@@ -43,7 +42,7 @@ def search_text(job: Job, folder: Path) -> Path:
     """The longest searches have a longer text, of which `folder` keeps a copy."""
     if job.group not in (OURS_LONGEST, RIVALS_LONGEST):
         return SEARCH_TEXT
-    return write_longer_text(folder, "search", job.text_scale * longer_texts.DOCUMENTS)
+    return longer_texts.write_longer_text(folder, "search", job.text_scale * longer_texts.DOCUMENTS)
 
 
 def settings(job: Job, chunks: int, ctx_size: int, text: Path = SEARCH_TEXT) -> dict[str, Any]:
