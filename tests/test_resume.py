@@ -10,7 +10,8 @@ import pytest
 
 from optimizer.cli import run
 from optimizer.commands import resume as command
-from optimizer.config import ExecutionSettings, SearchConfig
+from optimizer.config import SearchConfig
+from optimizer.settings import ExecutionSettings
 from optimizer.workplace import Workplace
 
 CLUSTER, PLAIN = "tls://10.0.0.1:8786", "tcp://10.0.0.2:8786"

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster.simulated import SECONDS_A_CHUNK, SPANS_FILE
-from optimizer.config import ExecutionSettings, SearchConfig
+from optimizer.config import SearchConfig
 from optimizer.execution.node_settings import NodeSettings
 from optimizer.execution.opening import open_scorer
 from optimizer.progress import SilentReporter
 from optimizer.search.planning import Plan, make_plan
 from optimizer.search.runner import run_search
+from optimizer.settings import ExecutionSettings
 from optimizer.workplace import Workplace
 from tests.models import tiny_model
 

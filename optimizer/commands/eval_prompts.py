@@ -18,9 +18,9 @@ from evaluators.evaluator import Evaluator
 from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.suite import Suite, load_suite
 from optimizer.commands.shown import err, out
-from optimizer.config import find_suite
 from optimizer.export.report_prompts import PromptReport
 from optimizer.gguf.model_file import ModelFile
+from optimizer.named_files import find_suite
 from optimizer.progress import Reporter
 from optimizer.search.behaviour import BehaviourMeasurer, Subject
 from optimizer.search.suites import Questions, read_template

@@ -13,7 +13,7 @@ from evaluators.prompts.given_answers import PromptVerdict, judge_answers, read_
 from evaluators.prompts.suite import Suite, load_suite
 from optimizer.commands.options import Json
 from optimizer.commands.shown import out, print_json
-from optimizer.config import find_suite
+from optimizer.named_files import find_suite
 
 app = typer.Typer(help="Prompt suites.", no_args_is_help=True)
 

@@ -33,12 +33,14 @@ from optimizer.commands.options import (
 )
 from optimizer.commands.shown import err, out, print_json, show_report
 from optimizer.commands.studies import status_object
-from optimizer.config import SAMPLERS, SearchConfig, find_file, parse_assignment
+from optimizer.config import SearchConfig, parse_assignment
+from optimizer.named_files import find_file
 from optimizer.progress import TerminalReporter
 from optimizer.search.budget import show_bytes
 from optimizer.search.constraints import constraints_from_flags
 from optimizer.search.planning import Plan, make_plan
 from optimizer.search.texts import choose_texts
+from optimizer.settings import SAMPLERS
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 if TYPE_CHECKING:

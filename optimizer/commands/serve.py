@@ -8,11 +8,11 @@ import typer
 
 from optimizer.commands.options import Bank, Cluster, Database, Studies, TlsCa, TlsCert, TlsKey
 from optimizer.commands.shown import err
-from optimizer.config import ExecutionSettings
 from optimizer.errors import ConfigError
 from optimizer.service.notices import KINDS
 from optimizer.service.notifier import NotifySettings
 from optimizer.service.settings import DEFAULT_HOST, DEFAULT_PORT, ServiceSettings, read_token
+from optimizer.settings import ExecutionSettings
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 TOKEN_VARIABLE = "LAYERQUANT_TOKEN"

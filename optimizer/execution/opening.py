@@ -8,7 +8,6 @@ from dataclasses import replace
 from evaluators.evaluator import EngineInfo, Evaluator
 from evaluators.process import EvaluatorProcess
 from evaluators.settings import RuntimeSettings
-from optimizer.config import ExecutionSettings
 from optimizer.execution.executor import Executor
 from optimizer.execution.job_scorer import JobScorer
 from optimizer.execution.local import LocalExecutor
@@ -24,6 +23,7 @@ from optimizer.search.facts import Facts
 from optimizer.search.identity import ENGINE, kept_threads, show_engine
 from optimizer.search.planning import Plan
 from optimizer.search.scoring import Scorer
+from optimizer.settings import ExecutionSettings
 from optimizer.workplace import Workplace
 
 

@@ -4,9 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from evaluators.process import EvaluatorProcess
-from optimizer.config import BUNDLED, SearchConfig
+from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
+from optimizer.named_files import BUNDLED
 from optimizer.progress import Reporter
 from optimizer.quantization.imatrix_making import ImatrixOrder, kept_path, make_kept
 from optimizer.search.bench import EvaluatorFactory, runtime_settings

@@ -6,10 +6,11 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
-from optimizer.config import SearchConfig, find_file, find_suite
+from optimizer.config import SearchConfig
 from optimizer.errors import GgufError, ImatrixError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.tensor_types import tensor_type as type_of
+from optimizer.named_files import find_file, find_suite
 from optimizer.quantization.imatrix import LOW_BIT_TYPES, Imatrix, needs_importance
 from optimizer.quantization.imatrix_pairs import with_imatrix_pairs
 from optimizer.recipes.fallback import fallback_type

@@ -7,8 +7,8 @@ from evaluators.behaviour.outcome import BehaviourResult
 from evaluators.behaviour.record import prompts_from_json
 from evaluators.prompts.located_yaml import SuiteError
 from evaluators.prompts.suite import Suite, load_suite
-from optimizer.config import find_suite
 from optimizer.errors import ConfigError
+from optimizer.named_files import find_suite
 from optimizer.search.baselines import PRESET
 from optimizer.search.behaviour_report import SOURCE, WINNER
 from optimizer.store import Store, StudyRecord, TrialRecord

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from evaluators.generation.settings import GenerationSettings
 from evaluators.prompts.suite import Suite, load_suite
-from optimizer.config import SearchConfig, find_file, find_suite
+from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError
+from optimizer.named_files import find_file, find_suite
 
 if TYPE_CHECKING:
     from optimizer.store.records import Half  # SQLAlchemy takes half a second, and a plan needs none

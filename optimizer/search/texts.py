@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluators.evaluator import Progress
-from optimizer.config import BUNDLED, SearchConfig
+from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError
+from optimizer.named_files import BUNDLED
 from optimizer.search.scoring import MeasuredText
 from optimizer.sources import FoundText, find_text
 

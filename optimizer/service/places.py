@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimizer.config import BUNDLED, ExecutionSettings, SearchConfig, find_suite
+from optimizer.config import SearchConfig
 from optimizer.errors import ConfigError
+from optimizer.named_files import BUNDLED, find_suite
 from optimizer.service.problems import NotFound, Refused
+from optimizer.settings import ExecutionSettings
 from optimizer.sources.hub_name import is_hub_name
 from optimizer.sources.named_texts import named_text
 

@@ -7,8 +7,9 @@ from urllib.parse import quote
 from optimizer.commands.search import settings_given
 from optimizer.commands.shown import out, print_json
 from optimizer.commands.studies import show_statuses
-from optimizer.config import find_file, read_yaml
+from optimizer.config import read_yaml
 from optimizer.errors import ConfigError, StudyError
+from optimizer.named_files import find_file
 from optimizer.service.client import Client
 
 Options = Mapping[str, Any]

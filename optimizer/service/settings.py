@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
-from optimizer.config import ExecutionSettings
 from optimizer.errors import ConfigError
 from optimizer.service.notifier import NotifySettings
 from optimizer.service.processes import LAYERQUANT
+from optimizer.settings import ExecutionSettings
 from optimizer.workplace import DEFAULT_STUDIES, Workplace
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8642

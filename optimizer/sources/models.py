@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optimizer.config import find_file
 from optimizer.gguf.model_file import ModelFile
+from optimizer.named_files import find_file
 from optimizer.progress import TerminalReporter
 from optimizer.sources.checkpoint import refuse_checkpoint
 from optimizer.sources.hub_name import HubName, is_hub_name

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optimizer.config import find_file
 from optimizer.errors import ConfigError
+from optimizer.named_files import find_file
 from optimizer.progress import TerminalReporter
 from optimizer.sources.hub_name import HubName, is_hub_name
 from optimizer.sources.named_texts import NamedText, named_text

@@ -11,9 +11,9 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from optimizer.config import BUNDLED
 from optimizer.errors import LayerquantError
 from optimizer.gguf.model_file import ModelFile
+from optimizer.named_files import BUNDLED
 from optimizer.service.client import Client
 from tests.deployment.lab import Lab
 from tests.waiting import eventually

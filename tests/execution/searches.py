@@ -12,7 +12,6 @@ from evaluators.divergence import Score
 from evaluators.evaluator import EngineInfo, Evaluator
 from evaluators.fake import FakeEvaluator
 from evaluators.settings import RuntimeSettings
-from optimizer.config import ExecutionSettings
 from optimizer.execution.executor import Role, Task
 from optimizer.execution.local import LocalExecutor
 from optimizer.execution.node import Node
@@ -26,6 +25,7 @@ from optimizer.search.facts import Facts
 from optimizer.search.planning import Plan
 from optimizer.search.runner import Outcome, run_search
 from optimizer.search.scoring import Scorer
+from optimizer.settings import ExecutionSettings
 from optimizer.store import TrialRecord
 from optimizer.workplace import Workplace
 from tests.search.searches import Search, prepare

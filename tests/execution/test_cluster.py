@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from optimizer.config import ExecutionSettings
 from optimizer.errors import ConfigError
 from optimizer.execution.opening import open_scorer
 from optimizer.execution.tls import Certificates
 from optimizer.search.at_work import AtWork
 from optimizer.search.runner import Outcome, run_search
+from optimizer.settings import ExecutionSettings
 from tests.execution.clusters import Cluster, make_certificates, wait_for
 from tests.execution.hosts import separate_hosts
 from tests.execution.searches import WorkersSearch

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
-from optimizer.config import ExecutionSettings
 from optimizer.service.app import make_app
 from optimizer.service.settings import ServiceSettings
+from optimizer.settings import ExecutionSettings
 from tests.models import tiny_model
 from tests.service.test_launching import TEXT, config
 

@@ -13,10 +13,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from optimizer.commands import plan
-from optimizer.config import BUNDLED
 from optimizer.errors import DownloadError
 from optimizer.export.layer_map import layer_map
 from optimizer.gguf.model_file import ModelFile
+from optimizer.named_files import BUNDLED
 from optimizer.search.at_work import AT_WORK
 from optimizer.service.app import make_app
 from optimizer.service.pages.compare import difference_map

@@ -13,9 +13,9 @@ import httpx2
 import pytest
 import yaml
 
-from optimizer.config import BUNDLED
 from optimizer.errors import LayerquantError
 from optimizer.gguf.model_file import ModelFile
+from optimizer.named_files import BUNDLED
 from optimizer.service.client import Client
 from optimizer.store.holder import holder_of_process
 from optimizer.workplace import Workplace

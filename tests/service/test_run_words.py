@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from optimizer.cli import make_app
-from optimizer.config import EvaluationSettings, QuantizationSettings, SearchConfig
+from optimizer.config import SearchConfig
 from optimizer.errors import LayerquantError
 from optimizer.service.run_parameters import (
     KINDS,
@@ -17,6 +17,7 @@ from optimizer.service.run_parameters import (
     may_be_set,
 )
 from optimizer.service.run_words import given_values, parse, words_of
+from optimizer.settings import EvaluationSettings, QuantizationSettings
 
 WORDS_OF_LLAMA_CPP = {"cache_type_k", "cache_type_v", "rope_scaling"}
 """Settings that are any text, which llama.cpp's own lists refuse; they name no file."""

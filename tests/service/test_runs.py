@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 
 from optimizer import progress
-from optimizer.config import BUNDLED
 from optimizer.errors import EngineError
+from optimizer.named_files import BUNDLED
 from optimizer.service import remote_runs
 from optimizer.service.app import make_app
 from optimizer.service.client import Client

@@ -26,7 +26,8 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 
-from optimizer.config import BUNDLED, SearchConfig
+from optimizer.config import SearchConfig
+from optimizer.named_files import BUNDLED
 from optimizer.service.app import make_app
 from optimizer.service.jobs import RUNS
 from optimizer.service.run_parameters import RUN_COMMANDS

@@ -9,8 +9,9 @@ from starlette.datastructures import QueryParams
 
 from evaluators.errors import EvaluationError
 from optimizer.commands.search import study_name_of
-from optimizer.config import BUNDLED, SAMPLERS, SearchConfig, read_yaml
+from optimizer.config import SearchConfig, read_yaml
 from optimizer.errors import ConfigError, DownloadError, LayerquantError
+from optimizer.named_files import BUNDLED
 from optimizer.search.space_building import K_LAYER_TYPES, K_TENSOR_TYPES
 from optimizer.service import launching
 from optimizer.service.context import Here, Service
@@ -18,6 +19,7 @@ from optimizer.service.pages.rendering import page_router, render
 from optimizer.service.pages.short_names import short_command, short_name, short_settings
 from optimizer.service.problems import NotFound
 from optimizer.service.routes.models import list_files, list_models, show_plan
+from optimizer.settings import SAMPLERS
 from optimizer.store.location import without_password
 
 FIELDS = (

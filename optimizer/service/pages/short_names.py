@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from optimizer.config import BUNDLED
+from optimizer.named_files import BUNDLED
 from optimizer.service.places import BUNDLED_FOLDERS, FILES_OF_CONFIG, Places
 
 

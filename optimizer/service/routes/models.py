@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from optimizer.commands.plan import planned
-from optimizer.config import BUNDLED
 from optimizer.errors import ConfigError, GgufError
 from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.splits import parts_of
+from optimizer.named_files import BUNDLED
 from optimizer.recipes.arguments import is_layer_types
 from optimizer.service.context import Here
 from optimizer.service.shapes import Files, Models, Plan, answers

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.config import SAMPLERS
 from optimizer.search.problem import Observation, Proposer
 from optimizer.search.samplers import MAKERS, NEED_PROBES, NEED_WEIGHT_ERRORS, ONE_SHOT
+from optimizer.settings import SAMPLERS
 from tests.search.rivals.problems import make_problem, trial_of
 
 TRIALS = 14
