@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluators.process import CHILD_ENVIRONMENT
+from evaluators.child_process import CHILD_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 

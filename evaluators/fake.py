@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from math import exp, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -17,8 +16,9 @@ import gguf
 import numpy as np
 
 from evaluators.divergence import ChunkScore, Score
-from evaluators.errors import ModelLoadError, TextError
+from evaluators.errors import TextError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
+from evaluators.fake_damage import Damage, damage_of_tensors, uniform
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import AnyQuestion, Asked, Generation, Transcript
 from evaluators.imatrix import Collected, SumsIdentity
@@ -28,49 +28,13 @@ from evaluators.reference import Reference
 from evaluators.repetition import judge_ending
 from evaluators.settings import RuntimeSettings
 
-# Damage of one shard file, in nats.
-Damage = Callable[[Path], float]
-
-
-def damage_of_tensors(
-    table: Mapping[tuple[str, str], float] | None = None, *, weights: Mapping[str, float] | None = None
-) -> Damage:
-    """Damage by (tensor name, tensor type) of the GGUF tensors in a shard.
-
-    What `table` does not name costs the tensor's weight times 4^-(bits per weight); a weight that is not given is
-    drawn from the name, log-uniform between 0.02 and 0.5. Float types cost nothing.
-    """
-
-    def damage(path: Path) -> float:
-        total = 0.0
-        for name, tensor_type, bits in _tensors_of(path, _stamp(path)):
-            if table is not None and (name, tensor_type) in table:
-                total += table[name, tensor_type]
-            elif bits < 16:
-                weight = (weights or {}).get(name, 0.02 * 25.0 ** _uniform("weight", name))
-                total += weight * 4.0**-bits
-        return total
-
-    return damage
-
-
-def damage_of_names(table: Mapping[str, float]) -> Damage:
-    """Damage by file name, or by file name without its last suffix; other files cost nothing. No file need exist."""
-    return lambda path: table.get(path.name, table.get(path.stem, 0.0))
-
-
-def damage_of_sizes(weight: float = 1.0, scale: float = 65536.0) -> Damage:
-    """weight * exp(-bytes / scale) a shard: larger files, less damage."""
-    return lambda path: weight * exp(-path.stat().st_size / scale)
-
-
 # The text with which a model of that damage answers a question.
 Answer = Callable[[Asked, float], str]
 
 
 def plain_answer(question: Asked, damage: float) -> str:
     """An answer named after the question, with a flaw where the damage is more than the question's own threshold."""
-    flawed = damage > 0.05 + 0.5 * _uniform("question", question.id)
+    flawed = damage > 0.05 + 0.5 * uniform("question", question.id)
     return f"The {'wrong ' if flawed else ''}answer to {question.id}."
 
 
@@ -218,7 +182,7 @@ class FakeEvaluator:
             if len(tensor.shape) > 1 and (tensor.name.startswith("blk.") or process_output):
                 columns, matrices = int(tensor.shape[0]), int(np.prod(tensor.shape[2:]))
                 weight = sums.weight(tensor.name, matrices, columns, matrices)
-                weight.sums[:] = tokens * (0.1 + _uniform("activations", tensor.name, tokenized.sha256))
+                weight.sums[:] = tokens * (0.1 + uniform("activations", tensor.name, tokenized.sha256))
                 weight.counts[:] = tokens
         run = SumsIdentity(identity, tokenized.sha256, "fake", self._settings.as_dict())
         write_sums(path, sums, run, self._settings.ctx_size, wanted)
@@ -234,7 +198,7 @@ class FakeEvaluator:
         blocks = {
             int(t.name.split(".")[1]) for m in model_paths for t in gguf.GGUFReader(m).tensors if "blk." in t.name
         }
-        inner = [0.1 + 0.5 * _uniform("influence", str(layer)) for layer in range(len(blocks))]
+        inner = [0.1 + 0.5 * uniform("influence", str(layer)) for layer in range(len(blocks))]
         if progress is not None:
             progress(chunks, chunks)
         return (0.9, *inner[1:-1], 0.8)
@@ -279,28 +243,5 @@ def _chunk_score(
     return score, klds.astype(np.float32)
 
 
-@lru_cache(maxsize=4096)
-def _tensors_of(path: Path, _stamp: tuple[int, int]) -> tuple[tuple[str, str, float], ...]:
-    """(name, type, bits per weight) of a GGUF file's tensors."""
-    found = []
-    for tensor in gguf.GGUFReader(path).tensors:
-        block_size, block_bytes = gguf.GGML_QUANT_SIZES[tensor.tensor_type]
-        found.append((tensor.name, tensor.tensor_type.name, 8.0 * block_bytes / block_size))
-    return tuple(found)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise ModelLoadError(f"{path} does not exist") from error
-    return status.st_size, status.st_mtime_ns
-
-
-def _uniform(*words: str) -> float:
-    digest = hashlib.sha256("\0".join(words).encode()).digest()
-    return (int.from_bytes(digest[:8], "big") + 0.5) / 2.0**64
-
-
 def _normal(*words: str) -> float:
-    return NormalDist().inv_cdf(_uniform(*words))
+    return NormalDist().inv_cdf(uniform(*words))

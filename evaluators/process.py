@@ -8,24 +8,16 @@ an unnamed temporary file, whose tail is part of EngineCrash.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import Any, cast
 
+from evaluators.child_process import ChildProcess, ending
 from evaluators.divergence import Score
-from evaluators.engine_log import last_lines
 from evaluators.errors import EngineCrash, EngineKilled, EngineTimeout, EvaluationError
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
 from evaluators.generation.settings import GenerationSettings
@@ -33,38 +25,6 @@ from evaluators.generation.transcript import AnyQuestion, Asked, Generation
 from evaluators.imatrix import Collected
 from evaluators.reference import Reference
 from evaluators.settings import RuntimeSettings
-
-_PACKAGE_PARENT = Path(__file__).resolve().parents[1]
-CHILD_ENVIRONMENT = {
-    "GGML_NO_BACKTRACE": "1",  # else llama.cpp attaches a debugger to itself before it aborts
-    # Threads that spin long while they wait make an evaluation many times slower beside any other program; threads that
-    # never spin make a step of a single token 3-17 times slower on an idle machine.
-    **({} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": "1000"}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Child:
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    log: IO[bytes]
-
-    def log_tail(self) -> str:
-        self.log.seek(max(0, os.fstat(self.log.fileno()).st_size - 65536))
-        return last_lines(self.log.read().decode("utf-8", "replace"))
-
-    def end(self, *, kill: bool) -> int:
-        """Exit status; a child that is asked politely has five seconds."""
-        self.connection.close()
-        try:
-            if kill:
-                self.process.kill()
-            return self.process.wait(timeout=None if kill else 5.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-        finally:
-            self.log.close()
 
 
 class EvaluatorProcess:
@@ -80,7 +40,7 @@ class EvaluatorProcess:
         self._settings = settings or RuntimeSettings()
         self._timeout = timeout
         self._idle_release = idle_release
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
         self._lock = threading.Lock()
         self._engine: EngineInfo | None = None
         self._killed = False
@@ -220,7 +180,7 @@ class EvaluatorProcess:
             except BaseException:
                 # Abandoned in the middle: whatever the child would still answer belongs to no one.
                 try:
-                    _ask_to_end(child, grace)
+                    child.ask_to_end(grace)
                 finally:
                     self._discard()
                 raise
@@ -230,14 +190,14 @@ class EvaluatorProcess:
             raise EvaluationError(f"the evaluator failed in {method}, which is a defect of this program:\n{value}")
         return value
 
-    def _begin(self, method: str, arguments: dict[str, Any], wants_progress: bool) -> _Child:
+    def _begin(self, method: str, arguments: dict[str, Any], wants_progress: bool) -> ChildProcess:
         """The child that has begun. One that died between calls, idle, is nobody's failure: it is replaced."""
         for attempt in (1, 2):
             if self._killed:
                 raise EvaluationError(f"{method}: this evaluator was ended and does nothing any more")
             if self._child is None or self._child.process.poll() is not None:
                 self._discard()
-                self._child = self._start()
+                self._child = ChildProcess.start(self._settings, self._idle_release)
             try:
                 self._child.connection.send((method, arguments, wants_progress))
                 self._receive(self._child, method)
@@ -251,7 +211,7 @@ class EvaluatorProcess:
                 raise
         raise AssertionError("unreachable")
 
-    def _receive(self, child: _Child, method: str) -> tuple[str, Any]:
+    def _receive(self, child: ChildProcess, method: str) -> tuple[str, Any]:
         """The child's next message. Raises EOFError when there will be none, EngineTimeout when it takes too long."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while not child.connection.poll(0.5 if deadline is None else max(0.0, min(0.5, deadline - time.monotonic()))):
@@ -265,26 +225,6 @@ class EvaluatorProcess:
         except ConnectionResetError:
             raise EOFError from None
         return message
-
-    def _start(self) -> _Child:
-        ours, theirs = Pipe()
-        log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
-        # Appending, so that the child may empty the file without leaving a hole.
-        fcntl.fcntl(log, fcntl.F_SETFL, fcntl.fcntl(log, fcntl.F_GETFL) | os.O_APPEND)
-        paths = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        command = [sys.executable, "-m", "evaluators.child", str(theirs.fileno()), str(log.fileno()), str(os.getpid())]
-        process = subprocess.Popen(
-            [*command, str(self._idle_release)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(theirs.fileno(), log.fileno()),
-            start_new_session=True,
-            env={**CHILD_ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
-        theirs.close()
-        ours.send(self._settings)
-        return _Child(process, ours, log)
 
     def _discard(self) -> None:
         if self._child is not None:
@@ -300,28 +240,6 @@ class EvaluatorProcess:
         status = child.end(kill=True)
         kind = EngineKilled if status == -signal.SIGKILL else EngineCrash
         return kind(
-            f"llama.cpp ended its process in {method} ({_ending(status)}). The next call starts it again. "
+            f"llama.cpp ended its process in {method} ({ending(status)}). The next call starts it again. "
             f"Its log ends:\n{tail}"
         )
-
-
-def _ask_to_end(child: _Child, grace: float) -> None:
-    """Tell a child at work that it may stop, and wait for its answer to the call, `grace` seconds at most."""
-    if not grace:
-        return
-    deadline = time.monotonic() + grace
-    try:
-        child.connection.send("abandon")
-        while child.connection.poll(max(0.0, deadline - time.monotonic())):
-            if child.connection.recv()[0] != "progress":
-                return
-    except (OSError, EOFError):
-        pass
-
-
-def _ending(status: int) -> str:
-    if status == -signal.SIGKILL:
-        return "killed from outside; most often the machine ran out of memory"
-    if status < 0:
-        return f"signal {signal.Signals(-status).name}"
-    return f"exit status {status}"

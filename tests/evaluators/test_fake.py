@@ -4,7 +4,8 @@ import pytest
 
 from evaluators.errors import EngineCrash
 from evaluators.evaluator import Evaluator
-from evaluators.fake import FakeEvaluator, damage_of_names, damage_of_sizes, damage_of_tensors
+from evaluators.fake import FakeEvaluator
+from evaluators.fake_damage import damage_of_names, damage_of_sizes, damage_of_tensors
 from evaluators.generation.settings import GenerationSettings
 from evaluators.generation.transcript import Asked
 from evaluators.repetition import Verdict

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluators.fake import Damage, damage_of_tensors
+from evaluators.fake_damage import Damage, damage_of_tensors
 from optimizer.commands.studies import status_object
 from optimizer.errors import ConfigError, RecipeError
 from optimizer.export.model_card import model_card

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from evaluators.fake import FakeEvaluator, damage_of_tensors
+from evaluators.fake import FakeEvaluator
+from evaluators.fake_damage import damage_of_tensors
 from optimizer.progress import SilentReporter
 from optimizer.recipes.recipe import Recipe
 from optimizer.search.baselines import PRESET
