@@ -52,6 +52,17 @@ def encode(logits: NDArray[np.float32], targets: NDArray[np.int32]) -> Reference
     return ReferenceChunk(log_weights, nll, top)
 
 
+def joined(parts: Sequence[ReferenceChunk]) -> ReferenceChunk:
+    """A chunk that was encoded in several steps, in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    return ReferenceChunk(
+        np.concatenate([part.log_weights for part in parts]),
+        np.concatenate([part.nll for part in parts]),
+        np.concatenate([part.top for part in parts]),
+    )
+
+
 def chunk_score(
     chunk: int, parts: Sequence[TokenValues]
 ) -> tuple[ChunkScore, NDArray[np.float32], NDArray[np.float32]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from evaluators.base_file import BaseFile, encode_records, file_bytes, is_base_file, write_base_file
 from evaluators.block_influence import block_influence
-from evaluators.comparison import TokenValues, chunk_score, compare, encode
-from evaluators.divergence import ChunkScore, Score
-from evaluators.errors import EvaluationInputError, ReferenceMismatch
+from evaluators.comparison import TokenValues, compare, encode, joined
+from evaluators.divergence import Score
+from evaluators.errors import ReferenceMismatch
 from evaluators.evaluator import EngineInfo, Progress, TokenizedText
 from evaluators.generation.engine import GreedyEngine
 from evaluators.generation.settings import GenerationSettings
@@ -23,6 +23,7 @@ from evaluators.imatrix import Collected
 from evaluators.imatrix.collecting import collect_activations
 from evaluators.reference import Reference, ReferenceChunk, chunk_bytes, protocol_differences, require_disk_space
 from evaluators.runtime import Runtime, ScoredLogits, engine_info, tokenize
+from evaluators.scoring import checked_chunks, require_vocabulary, score_chunks
 from evaluators.settings import RuntimeSettings
 from evaluators.targets import count_chunks, is_last, targets_of
 
@@ -93,7 +94,7 @@ class InProcessEvaluator:
             rows.append(encode(step.logits, targets))
             if not is_last(step, self._settings):
                 continue
-            reference.write_chunk(step.chunk, _joined(rows))
+            reference.write_chunk(step.chunk, joined(rows))
             rows.clear()
             done += 1
             if progress is not None:
@@ -120,9 +121,9 @@ class InProcessEvaluator:
                 f"the reference {reference} was made with other settings: {'; '.join(differences)}; "
                 "use its settings, or build a reference with yours"
             )
-        chunks = _checked(chunks, kept.n_chunks, reference)
+        chunks = checked_chunks(chunks, kept.n_chunks, reference)
         runtime = self._load(candidate_paths, used)
-        _require_vocabulary(runtime, kept.n_vocab, candidate_paths, reference)
+        require_vocabulary(runtime, kept.n_vocab, candidate_paths, reference)
         current: list[tuple[int, ReferenceChunk]] = []
 
         def against(step: ScoredLogits, targets: NDArray[np.int32]) -> TokenValues:
@@ -130,7 +131,7 @@ class InProcessEvaluator:
                 current[:] = [(step.chunk, kept.read_chunk(step.chunk))]
             return compare(step.logits, targets, current[0][1], step.first_row)
 
-        return _score(runtime, kept.tokens, chunks, against, progress)
+        return score_chunks(runtime, kept.tokens, chunks, against, progress)
 
     def _score_base_file(
         self,
@@ -142,9 +143,9 @@ class InProcessEvaluator:
     ) -> Score:
         # The file says nothing of its settings but the chunk length, which therefore decides.
         used = replace(settings or self._settings, ctx_size=base.ctx_size)
-        chunks = _checked(chunks, base.n_chunks, base.path)
+        chunks = checked_chunks(chunks, base.n_chunks, base.path)
         runtime = self._load(candidate_paths, used)
-        _require_vocabulary(runtime, base.n_vocab, candidate_paths, base.path)
+        require_vocabulary(runtime, base.n_vocab, candidate_paths, base.path)
         current: list[tuple[int, NDArray[np.uint16]]] = []
 
         def against(step: ScoredLogits, targets: NDArray[np.int32]) -> TokenValues:
@@ -152,7 +153,7 @@ class InProcessEvaluator:
                 current[:] = [(step.chunk, base.records(step.chunk))]
             return base.compare(step.logits, targets, current[0][1], step.first_row)
 
-        return _score(runtime, base.tokens, chunks, against, progress)
+        return score_chunks(runtime, base.tokens, chunks, against, progress)
 
     def write_base_file(
         self,
@@ -247,57 +248,6 @@ class InProcessEvaluator:
 
     def close(self) -> None:
         self.release()
-
-
-def _score(
-    runtime: Runtime,
-    tokens: NDArray[np.int32],
-    chunks: Sequence[int],
-    against: Callable[[ScoredLogits, NDArray[np.int32]], TokenValues],
-    progress: Progress | None,
-) -> Score:
-    parts: dict[int, list[TokenValues]] = {}
-    scored: list[tuple[ChunkScore, NDArray[np.float32], NDArray[np.float32]]] = []
-    for step in runtime.decode(tokens, chunks):
-        parts.setdefault(step.chunk, []).append(against(step, targets_of(tokens, runtime.settings, step)))
-        if is_last(step, runtime.settings):
-            scored.append(chunk_score(step.chunk, parts.pop(step.chunk)))
-            if progress is not None:
-                progress(len(scored), len(chunks))
-    return Score(
-        tuple(score for score, _, _ in scored),
-        np.concatenate([kld for _, kld, _ in scored]),
-        np.concatenate([delta_p for _, _, delta_p in scored]),
-    )
-
-
-def _joined(parts: Sequence[ReferenceChunk]) -> ReferenceChunk:
-    if len(parts) == 1:
-        return parts[0]
-    return ReferenceChunk(
-        np.concatenate([part.log_weights for part in parts]),
-        np.concatenate([part.nll for part in parts]),
-        np.concatenate([part.top for part in parts]),
-    )
-
-
-def _checked(chunks: Sequence[int], available: int, reference: Path) -> list[int]:
-    wanted = sorted(set(chunks))
-    if not wanted:
-        raise EvaluationInputError("no chunks were asked for; give at least one")
-    if wanted[0] < 0 or wanted[-1] >= available:
-        raise EvaluationInputError(
-            f"the reference {reference} has chunks 0 to {available - 1}; chunk {wanted[-1]} was asked for"
-        )
-    return wanted
-
-
-def _require_vocabulary(runtime: Runtime, n_vocab: int, candidate: Sequence[Path], reference: Path) -> None:
-    if runtime.n_vocab != n_vocab:
-        raise ReferenceMismatch(
-            f"{candidate[0]} has a vocabulary of {runtime.n_vocab} tokens, the reference {reference} one of {n_vocab}; "
-            "a candidate is compared with the model it was made from"
-        )
 
 
 def _stamp(paths: Sequence[Path]) -> _Stamp:

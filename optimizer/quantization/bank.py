@@ -19,6 +19,8 @@ from optimizer.gguf.model_file import ModelFile
 from optimizer.gguf.write import Chunk
 from optimizer.quantization.imatrix import Imatrix
 from optimizer.quantization.leases import Lease, guard, leased
+from optimizer.quantization.listing import list_shards
+from optimizer.quantization.parts import copy_parts
 from optimizer.quantization.requests import ShardRequest, shard_request
 from optimizer.quantization.rows import WORKING_MEMORY_BYTES, RowQuantizer
 from optimizer.quantization.shard import ShardDamage, check_data, open_shard, write_shard
@@ -31,7 +33,6 @@ Progress = Callable[[int, int], None]
 
 _MAKERS = 2  # shards in the making at a time: one's rows fill the threads while the other's file is synced
 _SCAN_EVERY = 64
-_COPY_BYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class ShardBank:
                     f"one candidate takes {readable_size(whole)} of shards, the bank in {self.root} may hold "
                     f"{readable_size(self.cap_bytes)}; raise its cap"
                 )
-            used = sum(size for _, size, _ in self._scan())
+            used = sum(shard.n_bytes for shard in list_shards(self.root))
             growth = min(growth, max(0, self.cap_bytes - used) + _MAKERS * max(sizes))
         require_space(self.root, growth, f"{len(sizes)} shards")
         return lacking
@@ -187,24 +188,24 @@ class ShardBank:
         """
         freed = 0
         with guard(self.root):
-            entries = sorted(self._scan(), key=lambda entry: entry[2])
-            total = sum(size for _, size, _ in entries)
+            shards = sorted(list_shards(self.root), key=lambda shard: shard.last_use)
+            total = sum(shard.n_bytes for shard in shards)
             keep = leased(self.root) if total > limit else set()
-            for path, size, _ in entries:
+            for shard in shards:
                 if total - freed <= limit:
                     break
-                if path in keep:
+                if shard.path in keep:
                     continue
-                path.unlink(missing_ok=True)
-                self._checked.pop(path, None)
+                shard.path.unlink(missing_ok=True)
+                self._checked.pop(shard.path, None)
                 self._evicted += 1
-                freed += size
+                freed += shard.n_bytes
             self._bytes_estimate, self._since_scan = total - freed, 0
         return freed
 
     def stats(self) -> BankStats:
-        entries = list(self._scan())
-        return BankStats(len(entries), sum(size for _, size, _ in entries), self._made, self._reused, self._evicted)
+        shards = list(list_shards(self.root))
+        return BankStats(len(shards), sum(shard.n_bytes for shard in shards), self._made, self._reused, self._evicted)
 
     def _known(self, request: ShardRequest) -> bool:
         """Whether this process has already checked the very file that is there; notes that it is used."""
@@ -250,7 +251,7 @@ class ShardBank:
             with self._making, claimed(request.path) as file:
                 if file is None:  # another thread or process made it meanwhile
                     return
-                chunks = _copy_parts(request) if request.parts else self._quantize(request, stop)
+                chunks = copy_parts(request) if request.parts else self._quantize(request, stop)
                 write_shard(file, request.pairs, request.tensors, chunks)
         self._checked[request.path] = _identity(os.stat(request.path))
         self._made += 1
@@ -268,35 +269,6 @@ class ShardBank:
             self._bytes_estimate += added
         if self._bytes_estimate is None or self._bytes_estimate > self.cap_bytes or self._since_scan > _SCAN_EVERY:
             self.evict(self.cap_bytes)
-
-    def _scan(self) -> Iterator[tuple[Path, int, int]]:
-        """(path, bytes, last use in ns) of every shard."""
-        for folder in self.root.iterdir():
-            if not folder.is_dir():
-                continue
-            for entry in os.scandir(folder):
-                if entry.name.endswith(".gguf"):
-                    try:
-                        found = entry.stat()
-                    except FileNotFoundError:
-                        continue
-                    yield Path(entry.path), found.st_size, found.st_atime_ns
-
-
-def _copy_parts(request: ShardRequest) -> Iterator[tuple[int, Chunk]]:
-    for number, part in enumerate(request.parts):
-        (tensor,) = open_shard(part.path, part.position, part.tensors).tensors
-        with part.path.open("rb", buffering=0) as file:
-            file.seek(tensor.offset)
-            remaining = tensor.n_bytes
-            while remaining:
-                data = file.read(min(remaining, _COPY_BYTES))
-                if not data:
-                    raise StorageError(
-                        f"{part.path} became shorter while it was copied; run again, it will be made again"
-                    )
-                remaining -= len(data)
-                yield number, data
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int]:
